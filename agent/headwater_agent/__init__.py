@@ -1,0 +1,1 @@
+"""The agent: one service per box, which trains where the data is and never hurts the box."""

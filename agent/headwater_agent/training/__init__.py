@@ -1,0 +1,1 @@
+"""What runs in the child process: engines and datasets. Only protocol.py is for the daemon too."""

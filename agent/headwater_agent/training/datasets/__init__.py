@@ -1,0 +1,1 @@
+"""How examples are read, behind one interface."""

@@ -1,0 +1,1 @@
+"""What trains a bundle, behind one interface."""

@@ -1,0 +1,157 @@
+"""What the daemon and its training child say to each other: one JSON object a line, on the child's stdin and stdout.
+
+No numpy here: the daemon imports this module.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headwater_wire.messages import Blob, Column, DatasetCard, Metrics, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnConfig:
+    """Where one tensor of an example comes from. Values become (raw · scale − mean) / std, then `dtype`."""
+
+    name: str  # the model input it feeds, or "label"
+    source: tuple[str, ...]  # npz: one array; csv: the columns, in order; idx: one file
+    dtype: str = "float32"
+    shape: tuple[int, ...] | None = None  # of one example; None: as it comes
+    scale: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """A dataset as the box's owner declares it. For idx, `path` is a folder."""
+
+    name: str
+    format: str  # "npz", "csv" or "idx"
+    path: str
+    columns: tuple[ColumnConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Score the base version, train if the plan says so, write the delta to `delta_path`."""
+
+    task: str
+    manifest_path: str
+    graph_path: str
+    base_path: str
+    delta_path: str
+    dataset: DatasetConfig
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Read a dataset's schema and count."""
+
+    dataset: DatasetConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Run model.onnx on the reference inputs and compare with the reference outputs."""
+
+    onnx_path: str
+    reference_path: str
+    tolerance: float
+
+
+Job = Train | Inspect | Check
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Progress, at most a few times a second."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The end of a Train job. `delta` describes the file at delta_path; None if the plan only scores."""
+
+    metrics: Metrics
+    delta: Blob | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The end of an Inspect job; what is wrong with a dataset stands in the card."""
+
+    card: DatasetCard
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The end of a Check job: `problem` is empty if the outputs agree."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The end of any job that can't work here whatever is tried: wrong shapes, an empty dataset, a bad graph."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """The end of any job that was tried and failed: a NaN loss, no memory."""
+
+    reason: str
+
+
+Reply = Stepped | Trained | Inspected | Checked | Refused | Broke
+
+_TYPES = {kind.__name__: kind for kind in (Train, Inspect, Check, Stepped, Trained, Inspected, Checked, Refused, Broke)}
+
+
+def dump(message: Job | Reply) -> bytes:
+    """Encode one message as a line."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode() + b"\n"
+
+
+def load(line: bytes) -> Job | Reply:
+    """Decode one line; raise ValueError if it is none of ours."""
+    try:
+        tree: dict[str, Any] = json.loads(line)
+        kind = _TYPES[tree.pop("kind")]
+        match kind.__name__:
+            case "Train":
+                tree |= {"dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
+            case "Inspect":
+                tree["dataset"] = _dataset(tree["dataset"])
+            case "Trained":
+                delta = tree["delta"]
+                tree |= {"metrics": Metrics(**tree["metrics"]), "delta": Blob(**delta) if delta else None}
+            case "Inspected":
+                card = tree["card"]
+                columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))
+                tree["card"] = DatasetCard(**card, columns=columns)
+        message: Job | Reply = kind(**tree)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not a line of the training protocol: {line[:200]!r}") from error
+    return message
+
+
+def _dataset(tree: dict[str, Any]) -> DatasetConfig:
+    columns = tuple(
+        ColumnConfig(
+            **{
+                **column,
+                "source": tuple(column["source"]),
+                "shape": None if column["shape"] is None else tuple(column["shape"]),
+            }
+        )
+        for column in tree["columns"]
+    )
+    return DatasetConfig(tree["name"], tree["format"], tree["path"], columns)

@@ -1,0 +1,1 @@
+"""The ways out, which implement the ports."""

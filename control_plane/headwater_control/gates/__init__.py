@@ -1,0 +1,1 @@
+"""The ways in: HTTP, gRPC, MQTT. They call service and decide nothing."""

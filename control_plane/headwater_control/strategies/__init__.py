@@ -1,0 +1,1 @@
+"""How deltas become the next version: numpy only."""

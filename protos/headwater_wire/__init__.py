@@ -1,0 +1,1 @@
+"""The contract between agent and control plane: whatever both sides must agree on, and nothing else."""

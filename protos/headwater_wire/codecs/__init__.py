@@ -1,0 +1,1 @@
+"""Delta codecs: how a flat float32 vector becomes a file, and back."""

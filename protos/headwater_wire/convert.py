@@ -1,0 +1,361 @@
+"""From protobuf messages to the records of messages.py and back: used at the gates and edges only."""
+
+from headwater_wire import messages as m
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import (
+    DeviceId,
+    ModelName,
+    RolloutId,
+    RunId,
+    TaskId,
+    VersionId,
+    check_digest,
+    check_name,
+)
+from headwater_wire.v1 import fleet_pb2 as fleet
+from headwater_wire.v1 import gateway_pb2 as gateway
+
+_PHASES = {
+    m.Phase.ACCEPTED: fleet.ACCEPTED,
+    m.Phase.WAITING: fleet.WAITING,
+    m.Phase.FETCHING: fleet.FETCHING,
+    m.Phase.TRAINING: fleet.TRAINING,
+    m.Phase.SPOOLED: fleet.SPOOLED,
+    m.Phase.UPLOADING: fleet.UPLOADING,
+}
+_PHASES_BACK = {value: key for key, value in _PHASES.items()}
+_RECEIPTS = {
+    m.ReceiptKind.COMMITTED: gateway.COMMITTED,
+    m.ReceiptKind.TOO_LATE: gateway.TOO_LATE,
+    m.ReceiptKind.CANCELLED: gateway.CANCELLED,
+    m.ReceiptKind.REFUSED: gateway.REFUSED,
+}
+_RECEIPTS_BACK = {value: key for key, value in _RECEIPTS.items()}
+
+
+def blob_to(blob: m.Blob) -> fleet.Blob:
+    """Encode."""
+    return fleet.Blob(digest=blob.digest, size=blob.size)
+
+
+def blob_from(blob: fleet.Blob) -> m.Blob:
+    """Decode; raise `Malformed` unless the digest is one."""
+    return m.Blob(check_digest(blob.digest), blob.size)
+
+
+def task_to(task: m.Task) -> fleet.Task:
+    """Encode."""
+    plan = task.plan
+    return fleet.Task(
+        id=task.id,
+        run=task.run,
+        round=task.round,
+        device=task.device,
+        dataset=task.dataset,
+        bundle=blob_to(task.bundle),
+        base=blob_to(task.base),
+        base_version=task.base_version,
+        plan=fleet.Plan(
+            train=plan.train,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=plan.learning_rate,
+            seed=plan.seed,
+            holdout=plan.holdout,
+            threads=plan.threads,
+            codec=plan.codec,
+        ),
+        deadline_ms=task.deadline_ms,
+    )
+
+
+def task_from(task: fleet.Task) -> m.Task:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    plan = task.plan
+    if plan.batch_size < 1 or not 0 <= plan.holdout < 1:
+        raise Malformed(f"task {task.id[:80]!r}: its plan has batch size {plan.batch_size} and holdout {plan.holdout}")
+    return m.Task(
+        id=TaskId(check_name(task.id, "task")),
+        run=RunId(check_name(task.run, "run")),
+        round=task.round,
+        device=DeviceId(check_name(task.device, "device")),
+        dataset=check_name(task.dataset, "dataset"),
+        bundle=blob_from(task.bundle),
+        base=blob_from(task.base),
+        base_version=VersionId(check_name(task.base_version, "version")),
+        plan=m.Plan(
+            train=plan.train,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=plan.learning_rate,
+            seed=plan.seed,
+            holdout=plan.holdout,
+            threads=plan.threads,
+            codec=plan.codec,
+        ),
+        deadline_ms=task.deadline_ms,
+    )
+
+
+def progress_to(progress: m.Progress) -> fleet.Progress:
+    """Encode."""
+    return fleet.Progress(
+        task=progress.task,
+        phase=_PHASES[progress.phase],
+        step=progress.step,
+        steps=progress.steps,
+        loss=progress.loss,
+        waiting_for=progress.waiting_for,
+    )
+
+
+def progress_from(progress: fleet.Progress) -> m.Progress:
+    """Decode; a phase of a newer agent reads as ACCEPTED."""
+    return m.Progress(
+        task=TaskId(check_name(progress.task, "task")),
+        phase=_PHASES_BACK.get(progress.phase, m.Phase.ACCEPTED),
+        step=progress.step,
+        steps=progress.steps,
+        loss=progress.loss,
+        waiting_for=progress.waiting_for[:200],
+    )
+
+
+def metrics_to(metrics: m.Metrics) -> gateway.Metrics:
+    """Encode."""
+    return gateway.Metrics(
+        examples=metrics.examples,
+        train_loss=metrics.train_loss,
+        holdout_examples=metrics.holdout_examples,
+        holdout_loss=metrics.holdout_loss,
+        holdout_correct=metrics.holdout_correct,
+        seconds=metrics.seconds,
+    )
+
+
+def metrics_from(metrics: gateway.Metrics) -> m.Metrics:
+    """Decode."""
+    return m.Metrics(
+        examples=metrics.examples,
+        train_loss=metrics.train_loss,
+        holdout_examples=metrics.holdout_examples,
+        holdout_loss=metrics.holdout_loss,
+        holdout_correct=metrics.holdout_correct,
+        seconds=metrics.seconds,
+    )
+
+
+def offer_to(offer: m.Offer) -> gateway.Offer:
+    """Encode."""
+    return gateway.Offer(
+        device=offer.device,
+        task=offer.task,
+        delta=blob_to(offer.delta),
+        codec=offer.codec,
+        metrics=metrics_to(offer.metrics),
+    )
+
+
+def offer_from(offer: gateway.Offer) -> m.Offer:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    return m.Offer(
+        device=DeviceId(check_name(offer.device, "device")),
+        task=TaskId(check_name(offer.task, "task")),
+        delta=blob_from(offer.delta),
+        codec=check_name(offer.codec, "codec"),
+        metrics=metrics_from(offer.metrics),
+    )
+
+
+def receipt_to(receipt: m.Receipt) -> gateway.Receipt:
+    """Encode."""
+    return gateway.Receipt(kind=_RECEIPTS[receipt.kind], digest=receipt.digest, reason=receipt.reason)
+
+
+def receipt_from(receipt: gateway.Receipt) -> m.Receipt:
+    """Decode; raise `Malformed` on a kind this side doesn't know, since a guess could delete a delta."""
+    if receipt.kind not in _RECEIPTS_BACK:
+        raise Malformed(f"a receipt of unknown kind {receipt.kind}")
+    return m.Receipt(_RECEIPTS_BACK[receipt.kind], receipt.digest, receipt.reason)
+
+
+def deployment_to(deployment: m.Deployment) -> fleet.Deployment:
+    """Encode."""
+    return fleet.Deployment(
+        device=deployment.device,
+        rollout=deployment.rollout,
+        model=deployment.model,
+        version=deployment.version,
+        generation=deployment.generation,
+        onnx=blob_to(deployment.onnx),
+        reference=blob_to(deployment.reference),
+        tolerance=deployment.tolerance,
+    )
+
+
+def deployment_from(deployment: fleet.Deployment) -> m.Deployment:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    return m.Deployment(
+        device=DeviceId(check_name(deployment.device, "device")),
+        rollout=RolloutId(check_name(deployment.rollout, "rollout")),
+        model=ModelName(check_name(deployment.model, "model")),
+        version=VersionId(check_name(deployment.version, "version")),
+        generation=deployment.generation,
+        onnx=blob_from(deployment.onnx),
+        reference=blob_from(deployment.reference),
+        tolerance=deployment.tolerance,
+    )
+
+
+def hello_to(hello: m.Hello) -> fleet.Hello:
+    """Encode."""
+    inventory = hello.inventory
+    return fleet.Hello(
+        epoch=hello.epoch,
+        inventory=fleet.Inventory(
+            hostname=inventory.hostname,
+            machine=inventory.machine,
+            system=inventory.system,
+            cpus=inventory.cpus,
+            memory_bytes=inventory.memory_bytes,
+            disk_free_bytes=inventory.disk_free_bytes,
+            agent_version=inventory.agent_version,
+            python_version=inventory.python_version,
+        ),
+        labels=dict(hello.labels),
+        datasets=[
+            fleet.Dataset(
+                name=card.name,
+                examples=card.examples,
+                columns=[fleet.Column(name=c.name, dtype=c.dtype, shape=c.shape) for c in card.columns],
+                problem=card.problem,
+            )
+            for card in hello.datasets
+        ],
+        engines=hello.engines,
+    )
+
+
+def hello_from(hello: fleet.Hello) -> m.Hello:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    inventory = hello.inventory
+    return m.Hello(
+        epoch=hello.epoch,
+        inventory=m.Inventory(
+            hostname=inventory.hostname[:200],
+            machine=inventory.machine[:64],
+            system=inventory.system[:200],
+            cpus=inventory.cpus,
+            memory_bytes=inventory.memory_bytes,
+            disk_free_bytes=inventory.disk_free_bytes,
+            agent_version=inventory.agent_version[:64],
+            python_version=inventory.python_version[:64],
+        ),
+        labels=tuple(sorted((check_name(k, "label"), check_name(v, "label value")) for k, v in hello.labels.items())),
+        datasets=tuple(
+            m.DatasetCard(
+                name=check_name(card.name, "dataset"),
+                examples=card.examples,
+                columns=tuple(m.Column(c.name, c.dtype, tuple(c.shape)) for c in card.columns),
+                problem=card.problem[:500],
+            )
+            for card in hello.datasets
+        ),
+        engines=tuple(check_name(engine, "engine") for engine in hello.engines),
+    )
+
+
+def sync_to(request: m.SyncRequest) -> gateway.SyncRequest:
+    """Encode."""
+    return gateway.SyncRequest(
+        device=request.device,
+        epoch=request.epoch,
+        revision=request.revision,
+        hello_hash=request.hello_hash,
+        held=[gateway.HeldTask(task=held.task, phase=_PHASES[held.phase]) for held in request.held],
+        reports=[_report_to(report) for report in request.reports],
+        deployments=[
+            gateway.DeploymentReport(
+                rollout=report.rollout,
+                model=report.model,
+                generation=report.generation,
+                installed=report.installed,
+                problem=report.problem,
+            )
+            for report in request.deployments
+        ],
+    )
+
+
+def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    return m.SyncRequest(
+        device=DeviceId(check_name(request.device, "device")),
+        epoch=request.epoch,
+        revision=request.revision,
+        hello_hash=request.hello_hash,
+        held=tuple(
+            m.HeldTask(TaskId(check_name(held.task, "task")), _PHASES_BACK.get(held.phase, m.Phase.ACCEPTED))
+            for held in request.held
+        ),
+        reports=tuple(_report_from(report) for report in request.reports),
+        deployments=tuple(
+            m.DeploymentReport(
+                rollout=RolloutId(check_name(report.rollout, "rollout")),
+                model=ModelName(check_name(report.model, "model")),
+                generation=report.generation,
+                installed=report.installed,
+                problem=report.problem[:500],
+            )
+            for report in request.deployments
+        ),
+    )
+
+
+def answer_to(answer: m.SyncAnswer) -> gateway.SyncResponse:
+    """Encode."""
+    return gateway.SyncResponse(
+        revision=answer.revision,
+        server_time_ms=answer.server_time_ms,
+        epoch=answer.epoch,
+        hello_wanted=answer.hello_wanted,
+        tasks=[task_to(task) for task in answer.tasks],
+        deployments=[deployment_to(deployment) for deployment in answer.deployments],
+        heartbeat_s=answer.heartbeat_s,
+    )
+
+
+def answer_from(answer: gateway.SyncResponse) -> m.SyncAnswer:
+    """Decode; raise `Malformed` naming the first field that is wrong."""
+    return m.SyncAnswer(
+        revision=answer.revision,
+        server_time_ms=answer.server_time_ms,
+        epoch=answer.epoch,
+        hello_wanted=answer.hello_wanted,
+        tasks=tuple(task_from(task) for task in answer.tasks),
+        deployments=tuple(deployment_from(deployment) for deployment in answer.deployments),
+        heartbeat_s=max(1, answer.heartbeat_s),
+    )
+
+
+def _report_to(report: m.TaskReport) -> gateway.TaskReport:
+    match report.outcome:
+        case m.Failed(reason):
+            return gateway.TaskReport(task=report.task, failed=reason)
+        case m.Rejected(reason):
+            return gateway.TaskReport(task=report.task, rejected=reason)
+        case m.Evaluated(metrics):
+            return gateway.TaskReport(task=report.task, evaluated=metrics_to(metrics))
+
+
+def _report_from(report: gateway.TaskReport) -> m.TaskReport:
+    task = TaskId(check_name(report.task, "task"))
+    match report.WhichOneof("outcome"):
+        case "failed":
+            return m.TaskReport(task, m.Failed(report.failed[:500]))
+        case "rejected":
+            return m.TaskReport(task, m.Rejected(report.rejected[:500]))
+        case "evaluated":
+            return m.TaskReport(task, m.Evaluated(metrics_from(report.evaluated)))
+        case _:
+            raise Malformed(f"the report on task {task} has no outcome")

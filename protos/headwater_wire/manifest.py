@@ -1,0 +1,113 @@
+"""The bundle's manifest: what a device must know of a model to train it. JSON, content-addressed, no numpy."""
+
+import json
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import ModelName, check_digest, check_name
+from headwater_wire.messages import Blob
+
+FORMAT = "headwater-bundle/1"
+LOSSES = ("cross_entropy", "mse", "bce_with_logits", "l1")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A graph input or output, without its leading, dynamic batch axis."""
+
+    name: str
+    dtype: str  # as numpy spells it
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A trainable float32 parameter and its place in the flat vector, in elements."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def elements(self) -> int:
+        """Count its numbers."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What training minimises: `kind` (one of LOSSES) over the graph's `output` and the label column."""
+
+    kind: str
+    output: str
+    label: TensorSpec  # shape of one example's label; the name is always "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A bundle: the graph (with frozen and initial trainable values inside), what feeds it, what trains."""
+
+    model: ModelName
+    graph: Blob
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    loss: Loss
+    parameters: tuple[Parameter, ...]
+    frozen: tuple[str, ...]
+
+    @property
+    def elements(self) -> int:
+        """Count the numbers of the flat vector: a version's, and a delta's."""
+        return sum(parameter.elements for parameter in self.parameters)
+
+    def to_bytes(self) -> bytes:
+        """Serialize, the same bytes for the same manifest."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse(data: bytes) -> Manifest:
+    """Read a manifest; raise `Malformed` naming what is wrong with it."""
+    try:
+        tree = json.loads(data)
+        if tree.pop("format") != FORMAT:
+            raise Malformed(f"the bundle is not of format {FORMAT}: agent and control plane are of different versions")
+        manifest = Manifest(
+            model=ModelName(check_name(tree["model"], "model")),
+            graph=Blob(check_digest(tree["graph"]["digest"]), int(tree["graph"]["size"])),
+            inputs=tuple(_tensor(item) for item in tree["inputs"]),
+            outputs=tuple(_tensor(item) for item in tree["outputs"]),
+            loss=Loss(str(tree["loss"]["kind"]), str(tree["loss"]["output"]), _tensor(tree["loss"]["label"])),
+            parameters=tuple(
+                Parameter(str(item["name"]), _shape(item["shape"]), int(item["offset"])) for item in tree["parameters"]
+            ),
+            frozen=tuple(str(name) for name in tree["frozen"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Malformed(f"the bundle's manifest can't be read: {error!r}") from error
+    _check(manifest)
+    return manifest
+
+
+def _tensor(tree: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(str(tree["name"]), str(tree["dtype"]), _shape(tree["shape"]))
+
+
+def _shape(sizes: list[Any]) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in sizes)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a negative size in {shape}")
+    return shape
+
+
+def _check(manifest: Manifest) -> None:
+    if manifest.loss.kind not in LOSSES:
+        raise Malformed(f"the bundle wants the loss {manifest.loss.kind!r}; known are {', '.join(LOSSES)}")
+    expected = 0
+    for parameter in manifest.parameters:
+        if parameter.offset != expected:
+            raise Malformed(f"parameter {parameter.name!r} is at {parameter.offset}, not at {expected}")
+        expected += parameter.elements
+    if not expected:
+        raise Malformed("the bundle has nothing to train")
