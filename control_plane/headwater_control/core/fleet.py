@@ -1,6 +1,6 @@
 """What the control plane knows of a device, and what follows from its signs of life."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from headwater_wire.ids import DeviceId
@@ -14,7 +14,7 @@ class Device:
     id: DeviceId
     registered_at: datetime
     labels: tuple[tuple[str, str], ...] = ()
-    inventory: Inventory = Inventory()
+    inventory: Inventory = field(default_factory=Inventory)
     datasets: tuple[DatasetCard, ...] = ()
     engines: tuple[str, ...] = ()
     hello_hash: str = ""
