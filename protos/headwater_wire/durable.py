@@ -1,0 +1,101 @@
+"""The one durable write: what it has returned from survives kill -9 and power loss, whole or not at all."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_TEMPORARY = ".hw-tmp-"
+
+
+def write(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Put `data` at `path`, replacing what was there: after a crash the old or the new content is there, whole."""
+    with _temporary(path.parent) as temporary:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def adopt(source: Path, target: Path) -> None:
+    """Move a finished file of the same file system to `target`, replacing what was there.
+
+    A failure before the move leaves the source where it was.
+    """
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    source.replace(target)
+    sync_directory(target.parent)
+
+
+def make_dirs(path: Path) -> None:
+    """Make a folder and the parents it lacks; nothing, if it is there."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    # A process killed between mkdir and fsync may have made the deepest one that is there.
+    with suppress(PermissionError):  # where we may not look, we made nothing
+        sync_directory(path.parent)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        sync_directory(folder.parent)
+
+
+def replace_symlink(link: Path, target: Path | str) -> None:
+    """Point `link` at `target`, at once: a reader meets the old or the new target, never none."""
+    with _temporary(link.parent) as temporary:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    sync_directory(link.parent)
+
+
+def remove(path: Path, *, durably: bool = False) -> None:
+    """Delete a file or symlink, if it is there; `durably`, so that it doesn't come back after a power loss."""
+    path.unlink(missing_ok=True)
+    if durably:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or deleted directly in a folder last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporaries(directory: Path, *, keep_newer_s: float = 0.0) -> int:
+    """Delete what a crash in the middle of a write left directly in a folder; return how many bytes that freed."""
+    freed = 0
+    limit = time.time() - keep_newer_s
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_TEMPORARY):
+                continue
+            with suppress(FileNotFoundError):  # its writer has just finished
+                status = entry.stat(follow_symlinks=False)
+                if status.st_mtime <= limit:
+                    Path(entry.path).unlink()
+                    freed += status.st_size
+    return freed
+
+
+@contextmanager
+def _temporary(directory: Path) -> Iterator[Path]:
+    """Give a fresh name in a folder; whatever has it after a failure is deleted."""
+    path = directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    try:
+        yield path
+    except BaseException:
+        with suppress(OSError):  # the first error is the one worth telling
+            path.unlink(missing_ok=True)
+        raise
