@@ -1,18 +1,18 @@
 # The two commands that matter: `make demo` and `make test`. Both install what they need into .venv.
-PYTHON ?= python3
+# the first of these that runs and is of a version the training runtime has wheels for
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-PROTOS := $(wildcard protos/headwater_wire/v1/*.proto)
 ARGS   ?=
 
-.PHONY: help demo test check format protos bench fuzz clean
+.PHONY: help install demo test check format protos bench fuzz clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "Headwater needs Python 3.11 or 3.12 here (the training runtime has no newer wheels): make PYTHON=python3.12 …")'
+	@test -n "$(PYTHON)" || { echo "Headwater needs Python 3.11 or 3.12 (the training runtime has no newer wheels), and found neither: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
