@@ -215,6 +215,10 @@ class Fenced(Exception):
     """A write by a leader that another one has replaced: stop leading."""
 
 
+class Busy(Exception):
+    """The database gave a transaction up (deadlock, full, waited too long, connection lost): run it again later."""
+
+
 # ── bytes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,0 +1,385 @@
+"""The store in memory: every promise of the port but durability."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Container, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from headwater_control.core.fleet import Beat, Device
+from headwater_control.core.models import Model, Release, Version
+from headwater_control.core.rollout import DeploymentRecord, Rollout
+from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
+from headwater_control.ports import AlreadyExists, Busy, Fenced, Labels
+from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId, version_id
+from headwater_wire.messages import Blob, Metrics, Progress
+
+_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads a run."""
+
+    holder: str
+    until: datetime
+    token: int
+
+
+@dataclass(slots=True)
+class Tables:
+    """All rows. Records are immutable, so a shallow copy is a snapshot."""
+
+    devices: dict[DeviceId, Device] = field(default_factory=dict)
+    models: dict[ModelName, Model] = field(default_factory=dict)
+    versions: dict[VersionId, Version] = field(default_factory=dict)
+    runs: dict[RunId, Run] = field(default_factory=dict)
+    leases: dict[RunId, Lease] = field(default_factory=dict)
+    rounds: dict[tuple[RunId, int], Round] = field(default_factory=dict)
+    tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
+    rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)
+    deployments: dict[tuple[RolloutId, DeviceId], DeploymentRecord] = field(default_factory=dict)
+    writable: bool = False
+
+    def snapshot(self) -> "Tables":
+        """Copy, open for changes."""
+        return Tables(
+            self.devices.copy(),
+            self.models.copy(),
+            self.versions.copy(),
+            self.runs.copy(),
+            self.leases.copy(),
+            self.rounds.copy(),
+            self.tasks.copy(),
+            self.rollouts.copy(),
+            self.deployments.copy(),
+            writable=True,
+        )
+
+    def change(self) -> "Tables":
+        """Return itself, if this is a write()."""
+        if not self.writable:
+            raise RuntimeError("nothing can be changed or locked in a read(): open a write()")
+        return self
+
+    def lead_by(self, run: RunId, token: int | None) -> None:
+        """Raise `Fenced` unless `token` is the run's."""
+        lease = self.leases.get(run)
+        if token is not None and (lease is None or lease.token != token):
+            raise Fenced(f"token {token} no longer leads run {run}: stop leading it")
+
+
+def must_have(rows: Container[object], key: object) -> None:
+    """Raise `KeyError` unless there is a row of that key, as a foreign key would."""
+    if key not in rows:
+        raise KeyError(key)
+
+
+def must_lack(rows: Container[object], key: object, what: str) -> None:
+    """Raise `AlreadyExists` if there is a row of that key."""
+    if key in rows:
+        raise AlreadyExists(f"{what} {key} exists already: take another name")
+
+
+class MemoryDevices:
+    """The fleet."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def get(self, device: DeviceId, *, lock: bool = False) -> Device | None:
+        return (self._tables.change() if lock else self._tables).devices.get(device)
+
+    async def save(self, device: Device) -> None:
+        self._tables.change().devices[device.id] = device
+
+    async def matching(self, labels: Labels = ()) -> tuple[Device, ...]:
+        rows = self._tables.devices
+        return tuple(rows[key] for key in sorted(rows) if set(labels) <= set(rows[key].labels))
+
+    async def touch(self, beats: Sequence[Beat]) -> None:
+        rows = self._tables.change().devices
+        for beat in beats:
+            if (known := rows.get(beat.device)) is None:
+                continue
+            seen = max(known.last_seen or beat.at, beat.at)
+            now = replace(known, last_seen=seen, held_revision=beat.revision)
+            if beat.epoch > known.epoch:  # a new life of the agent: it counts its presence from the start
+                now = replace(now, epoch=beat.epoch, seq=0)
+            if beat.epoch >= known.epoch and not known.online:
+                now = replace(now, online=True, presence_at=beat.at)
+            rows[beat.device] = now
+
+    async def raise_revision(self, devices: Collection[DeviceId]) -> dict[DeviceId, int]:
+        rows = self._tables.change().devices
+        raised = {}
+        for key in sorted(set(devices) & set(rows)):
+            rows[key] = replace(rows[key], revision=rows[key].revision + 1)
+            raised[key] = rows[key].revision
+        return raised
+
+
+class MemoryModels:
+    """Models and their versions."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, model: Model) -> None:
+        must_lack(self._tables.models, model.name, "model")
+        self._tables.change().models[model.name] = model
+
+    async def get(self, name: ModelName) -> Model | None:
+        return self._tables.models.get(name)
+
+    async def all(self) -> tuple[Model, ...]:
+        return tuple(self._tables.models[name] for name in sorted(self._tables.models))
+
+    async def add_version(
+        self,
+        model: ModelName,
+        parameters: Blob,
+        *,
+        parent: VersionId | None,
+        run: RunId | None,
+        round_number: int | None,
+        at: datetime,
+    ) -> Version:
+        tables = self._tables.change()
+        must_have(tables.models, model)
+        made = {(known.run, known.round) for known in tables.versions.values() if known.run is not None}
+        must_lack(made, (run, round_number), "a version of (run, round)")
+        number = len(await self.versions(model)) + 1
+        version = Version(version_id(model, number), model, number, parameters, parent, run, round_number, at)
+        tables.versions[version.id] = version
+        return version
+
+    async def version(self, version: VersionId) -> Version | None:
+        return self._tables.versions.get(version)
+
+    async def versions(self, model: ModelName) -> tuple[Version, ...]:
+        rows = self._tables.versions.values()
+        return tuple(sorted((row for row in rows if row.model == model), key=lambda row: row.number))
+
+    async def set_release(self, version: VersionId, release: Release) -> None:
+        rows = self._tables.change().versions
+        rows[version] = replace(rows[version], release=release)
+
+
+class MemoryRuns:
+    """Runs and rounds."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, run: Run) -> None:
+        must_lack(self._tables.runs, run.id, "run")
+        must_have(self._tables.versions, run.version)
+        self._tables.change().runs[run.id] = run
+
+    async def get(self, run: RunId, *, lock: bool = False) -> Run | None:
+        return (self._tables.change() if lock else self._tables).runs.get(run)
+
+    async def all(self, states: Collection[RunState] = ()) -> tuple[Run, ...]:
+        rows = (row for row in self._tables.runs.values() if not states or row.state in states)
+        return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
+
+    async def save(self, run: Run, *, token: int | None = None) -> None:
+        must_have(self._tables.runs, run.id)
+        must_have(self._tables.versions, run.version)
+        self._tables.lead_by(run.id, token)
+        self._tables.change().runs[run.id] = run
+
+    async def lead(self, run: RunId, holder: str, now: datetime, ttl_s: float) -> int | None:
+        tables = self._tables.change()
+        must_have(tables.runs, run)
+        lease = tables.leases.get(run)
+        if lease is not None and lease.holder != holder and lease.until > now:
+            return None
+        renewed = lease is not None and lease.holder == holder
+        token = (lease.token if lease else 0) + (0 if renewed else 1)
+        tables.leases[run] = Lease(holder, now + timedelta(seconds=ttl_s), token)
+        return token
+
+    async def round(self, run: RunId, number: int, *, lock: bool = False) -> Round | None:
+        return (self._tables.change() if lock else self._tables).rounds.get((run, number))
+
+    async def rounds(self, run: RunId) -> tuple[Round, ...]:
+        return tuple(row for key, row in sorted(self._tables.rounds.items()) if key[0] == run)
+
+    async def save_round(self, record: Round, *, token: int | None = None) -> None:
+        must_have(self._tables.runs, record.run)
+        self._tables.lead_by(record.run, token)
+        self._tables.change().rounds[record.run, record.number] = record
+
+
+class MemoryTasks:
+    """Tasks."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, tasks: Sequence[TaskRecord]) -> None:
+        tables = self._tables.change()
+        for task in tasks:
+            must_lack(tables.tasks, task.id, "task")
+            must_have(tables.rounds, (task.run, task.round))
+            must_have(tables.devices, task.device)
+            tables.tasks[task.id] = task
+
+    async def get(self, task: TaskId, *, lock: bool = False) -> TaskRecord | None:
+        return (self._tables.change() if lock else self._tables).tasks.get(task)
+
+    async def of_round(self, run: RunId, number: int) -> tuple[TaskRecord, ...]:
+        rows = (row for row in self._tables.tasks.values() if (row.run, row.round) == (run, number))
+        return tuple(sorted(rows, key=lambda row: (row.order, row.id)))
+
+    async def open_of(self, device: DeviceId) -> tuple[TaskRecord, ...]:
+        rows = self._tables.tasks.values()
+        mine = (row for row in rows if row.device == device and row.state is TaskState.OPEN)
+        return tuple(sorted(mine, key=lambda row: (row.opened_at, row.id)))
+
+    async def close(
+        self,
+        task: TaskId,
+        state: TaskState,
+        *,
+        at: datetime,
+        reason: str = "",
+        delta: Blob | None = None,
+        codec: str = "",
+        metrics: Metrics | None = None,
+    ) -> bool:
+        rows = self._tables.change().tasks
+        known = rows.get(task)
+        if known is None or known.state is not TaskState.OPEN:
+            return False
+        rows[task] = replace(
+            known,
+            state=state,
+            closed_at=at,
+            reason=reason,
+            delta=delta,
+            codec=codec,
+            metrics=metrics,
+            bytes_up=delta.size if delta else 0,
+        )
+        return True
+
+    async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
+        rows = self._tables.change().tasks
+        for device, line in progress:
+            known = rows.get(line.task)
+            if known is None or known.device != device or known.state is not TaskState.OPEN:
+                continue
+            moved = (known.phase, known.step) != (line.phase, line.step)
+            rows[line.task] = replace(
+                known,
+                phase=line.phase,
+                step=line.step,
+                steps=line.steps,
+                loss=line.loss,
+                waiting_for=line.waiting_for,
+                progress_at=at if moved else known.progress_at,
+            )
+
+    async def add_bytes_down(self, task: TaskId, size: int) -> None:
+        rows = self._tables.change().tasks
+        if task in rows:
+            rows[task] = replace(rows[task], bytes_down=rows[task].bytes_down + size)
+
+
+class MemoryRollouts:
+    """Rollouts and deployments."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, rollout: Rollout, deployments: Sequence[DeploymentRecord]) -> None:
+        tables = self._tables.change()
+        must_lack(tables.rollouts, rollout.id, "rollout")
+        taken = {(row.model, row.generation) for row in tables.rollouts.values()}
+        must_lack(taken, (rollout.model, rollout.generation), "a rollout of (model, generation)")
+        must_have(tables.versions, rollout.version)
+        tables.rollouts[rollout.id] = rollout
+        for deployment in deployments:
+            must_lack(tables.deployments, (deployment.rollout, deployment.device), "deployment")
+            await self.save_deployment(deployment)
+
+    async def get(self, rollout: RolloutId) -> Rollout | None:
+        return self._tables.rollouts.get(rollout)
+
+    async def all(self, model: ModelName | None = None) -> tuple[Rollout, ...]:
+        rows = (row for row in self._tables.rollouts.values() if model is None or row.model == model)
+        return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
+
+    async def save(self, rollout: Rollout) -> None:
+        must_have(self._tables.rollouts, rollout.id)
+        self._tables.change().rollouts[rollout.id] = rollout
+
+    async def deployments(self, rollout: RolloutId) -> tuple[DeploymentRecord, ...]:
+        return tuple(row for key, row in sorted(self._tables.deployments.items()) if key[0] == rollout)
+
+    async def desired(self, device: DeviceId) -> tuple[DeploymentRecord, ...]:
+        newest: dict[ModelName, DeploymentRecord] = {}
+        for row in self._tables.deployments.values():
+            if row.device == device and row.generation > getattr(newest.get(row.model), "generation", -1):
+                newest[row.model] = row
+        return tuple(newest[model] for model in sorted(newest))
+
+    async def save_deployment(self, deployment: DeploymentRecord) -> None:
+        tables = self._tables.change()
+        must_have(tables.rollouts, deployment.rollout)
+        must_have(tables.devices, deployment.device)
+        tables.deployments[deployment.rollout, deployment.device] = deployment
+
+
+class MemoryTransaction:
+    """All repositories over one snapshot."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.devices = MemoryDevices(tables)
+        self.models = MemoryModels(tables)
+        self.runs = MemoryRuns(tables)
+        self.tasks = MemoryTasks(tables)
+        self.rollouts = MemoryRollouts(tables)
+
+    async def live_blobs(self) -> frozenset[Digest]:
+        tables = self._tables
+        blobs = [blob for model in tables.models.values() for blob in (model.bundle, model.graph)]
+        for version in tables.versions.values():
+            blobs.append(version.parameters)
+            blobs.extend((version.release.onnx, version.release.reference) if version.release else ())
+        waiting = (task for task in tables.tasks.values() if not tables.rounds[task.run, task.round].state.final)
+        return frozenset(blob.digest for blob in (*blobs, *(task.delta for task in waiting)) if blob)
+
+
+class MemoryStore:
+    """A store that forgets everything with the test."""
+
+    def __init__(self) -> None:
+        self._committed = Tables()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[MemoryTransaction]:
+        """Open a consistent view."""
+        await asyncio.sleep(0)  # as a database would, let others run
+        yield MemoryTransaction(self._committed)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[MemoryTransaction]:
+        """Open a transaction, one at a time."""
+        try:
+            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+        except TimeoutError:
+            raise Busy("another transaction did not end: is a write() opened within a write()?") from None
+        try:
+            draft = self._committed.snapshot()
+            await asyncio.sleep(0)
+            yield MemoryTransaction(draft)
+            draft.writable = False
+            self._committed = draft
+        finally:
+            self._turn.release()
