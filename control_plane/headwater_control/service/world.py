@@ -1,0 +1,36 @@
+"""Everything a use case works with: the ports, the bells and the settings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headwater_control.ports import Blobs, Clock, Ids, Offload, Publisher, Store
+from headwater_control.service.bells import Bells
+from headwater_control.service.holds import Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How patient the control plane is. `work_dir` is on the blobs' file system, so that files can be moved there."""
+
+    work_dir: Path
+    heartbeat_idle_s: int = 60
+    heartbeat_busy_s: int = 10  # of a device with open tasks
+    presence_grace_s: float = 30.0  # a device offline for so long is not waited for
+    silence_s: float = 180.0  # one that claims to be online but is not heard of for so long is not waited for either
+    lease_ttl_s: float = 15.0
+    tolerance: float = 1e-3  # of a version's self-check on a box: |got - want| ≤ tolerance · (1 + |want|)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every use case gets."""
+
+    store: Store
+    blobs: Blobs
+    offload: Offload
+    publisher: Publisher
+    clock: Clock
+    ids: Ids
+    bells: Bells
+    settings: Settings
+    holds: Holds = field(default_factory=Holds)
