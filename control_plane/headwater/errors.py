@@ -1,0 +1,37 @@
+"""What can go wrong when talking to the control plane."""
+
+
+class HeadwaterError(Exception):
+    """The root: every message is one clear sentence for a person."""
+
+
+class Unreachable(HeadwaterError):
+    """Nobody answers at the control plane's address."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f"can't reach the control plane at {url} ({cause}): is `headwater serve` running there?")
+        self.url = url
+
+
+class NotFound(HeadwaterError):
+    """There is nothing of that name."""
+
+
+class Conflict(HeadwaterError):
+    """It can't be done in the present state: the name is taken, the run has ended."""
+
+
+class Invalid(HeadwaterError):
+    """The request, or the file sent, can't be worked with."""
+
+
+class Damaged(HeadwaterError):
+    """A download whose SHA-256 is not the one announced."""
+
+
+class Unfinished(HeadwaterError):
+    """What was waited for had not ended when the time was up."""
+
+
+class Unexpected(HeadwaterError):
+    """An answer that this client can't make sense of, or the server's own fault."""

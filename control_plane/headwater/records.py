@@ -1,0 +1,275 @@
+"""What the control plane tells of its things, as plain records."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+RUN_FINAL = frozenset({"completed", "failed", "cancelled"})
+ROLLOUT_FINAL = frozenset({"completed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored object, by the SHA-256 of its bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One tensor that a dataset provides: a model input's, or "label"."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset on a device: its name, schema and count are all that is known here."""
+
+    name: str
+    examples: int
+    columns: tuple[Column, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a box is made of."""
+
+    hostname: str = ""
+    machine: str = ""
+    system: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    disk_free_bytes: int = 0
+    agent_version: str = ""
+    python_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One edge box."""
+
+    id: str
+    registered_at: datetime
+    online: bool
+    labels: dict[str, str] = field(default_factory=dict)
+    inventory: Inventory = field(default_factory=Inventory)
+    datasets: tuple[Dataset, ...] = ()
+    engines: tuple[str, ...] = ()
+    revision: int = 0
+    held_revision: int = 0
+    last_seen: datetime | None = None
+    presence_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a task measured. Losses are means per example; those of the held-out share judge the base version."""
+
+    examples: int = 0
+    train_loss: float | None = None
+    holdout_examples: int = 0
+    holdout_loss: float | None = None
+    holdout_correct: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One device's share of a round."""
+
+    id: str
+    run: str
+    round: int
+    device: str
+    state: str  # open, succeeded, failed, rejected, timed_out, cancelled
+    opened_at: datetime
+    deadline: datetime
+    phase: str | None = None  # accepted, waiting, fetching, training, spooled, uploading
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    waiting_for: str = ""
+    reason: str = ""
+    metrics: Metrics | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One device's install of a rollout's version."""
+
+    rollout: str
+    device: str
+    model: str
+    version: str
+    generation: int
+    state: str  # pending, installed, failed, superseded
+    updated_at: datetime
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDetail:
+    """A device with what it is doing. `not_training` says why it does nothing, in words; empty: it trains."""
+
+    device: Device
+    tasks: tuple[Task, ...]
+    deployments: tuple[Deployment, ...]
+    not_training: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An imported ONNX graph."""
+
+    name: str
+    loss: str
+    elements: int  # trainable numbers
+    bundle: Blob
+    graph: Blob
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One set of a model's parameters. `run` and `round` made it; None: it was imported."""
+
+    id: str
+    model: str
+    number: int
+    parameters: Blob
+    created_at: datetime
+    parent: str | None = None
+    run: str | None = None
+    round: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelImport:
+    """What an import made. `notes` are worth reading."""
+
+    model: Model
+    version: Version
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What was asked of a run."""
+
+    model: str
+    dataset: str
+    base: str
+    rounds: int
+    cohort: dict[str, str]
+    clients_per_round: int
+    over_select: float
+    quorum: float
+    round_deadline_s: float
+    progress_deadline_s: float
+    strategy: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    holdout: float
+    seed: int
+    reproducible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run and how far it is. `version` is the newest it made, at first its base."""
+
+    id: str
+    spec: RunSpec
+    state: str  # draft, running, paused, completed, failed, cancelled
+    version: str
+    round: int
+    created_at: datetime
+    reason: str = ""
+    ended_at: datetime | None = None
+
+    @property
+    def final(self) -> bool:
+        """Say whether nothing can follow."""
+        return self.state in RUN_FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A round's measurements, weighted by examples; None where nothing was measured."""
+
+    examples: int = 0
+    train_loss: float | None = None
+    holdout_examples: int = 0
+    holdout_loss: float | None = None
+    accuracy: float | None = None  # of the base version on held-out examples
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One select, collect, merge cycle: who was asked, who reported, who dropped and why."""
+
+    number: int
+    state: str  # selecting, collecting, merging, committed, abandoned
+    base: str
+    evaluate: bool
+    opened_at: datetime
+    target: int
+    quorum: int
+    scores: Scores
+    tasks: tuple[Task, ...]
+    deadline: datetime | None = None
+    merged: str | None = None
+    collected_at: datetime | None = None
+    closed_at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """A run with its rounds."""
+
+    run: Run
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Sending a version to the devices with `labels`."""
+
+    id: str
+    model: str
+    version: str
+    labels: dict[str, str]
+    generation: int
+    state: str  # running, completed, cancelled
+    created_at: datetime
+
+    @property
+    def final(self) -> bool:
+        """Say whether nothing can follow."""
+        return self.state in ROLLOUT_FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutDetail:
+    """A rollout with each device's install."""
+
+    rollout: Rollout
+    deployments: tuple[Deployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the control plane works; `problems` name the parts that don't."""
+
+    ready: bool
+    version: str
+    problems: tuple[str, ...] = ()

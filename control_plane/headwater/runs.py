@@ -1,0 +1,122 @@
+"""Runs, by the SDK."""
+
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from headwater.decode import decode
+from headwater.errors import Unfinished, Unreachable
+from headwater.records import Run, RunDetail
+from headwater.transport import Transport
+
+_QUIET_S = 45.0  # the server says something every 15 s
+_PATIENCE_S = 60.0  # how long a control plane may be away, restarting, before watching gives up
+_POLL_S = 1.0
+
+
+class Runs:
+    """`client.runs`"""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def start(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        rounds: int = 10,
+        cohort: Mapping[str, str] | None = None,
+        clients_per_round: int = 0,
+        epochs: int = 1,
+        batch_size: int = 32,
+        learning_rate: float = 0.05,
+        holdout: float = 0.2,
+        seed: int = 0,
+        reproducible: bool = False,
+        base: str | None = None,
+        round_deadline_s: float = 600.0,
+    ) -> Run:
+        """Ask the devices with all labels of `cohort` that have `dataset` to train `model`, from its newest version.
+
+        `clients_per_round` 0 takes every eligible device; `base` starts from another version.
+        """
+        body = {
+            "model": model,
+            "dataset": dataset,
+            "rounds": rounds,
+            "cohort": dict(cohort or {}),
+            "clients_per_round": clients_per_round,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "holdout": holdout,
+            "seed": seed,
+            "reproducible": reproducible,
+            "base": base,
+            "round_deadline_s": round_deadline_s,
+        }
+        return self._transport.post(Run, "/v1/runs", body)
+
+    def list(self, states: Sequence[str] = ()) -> tuple[Run, ...]:
+        """List the runs in one of `states` (none: all), oldest first."""
+        return self._transport.get_all(Run, "/v1/runs", [("state", state) for state in states])
+
+    def show(self, run: str) -> RunDetail:
+        """Read a run with its rounds and tasks."""
+        return self._transport.get(RunDetail, f"/v1/runs/{run}")
+
+    def pause(self, run: str) -> Run:
+        """Stop opening rounds; the open one is carried through."""
+        return self._transport.post(Run, f"/v1/runs/{run}/pause")
+
+    def resume(self, run: str) -> Run:
+        """Go on."""
+        return self._transport.post(Run, f"/v1/runs/{run}/resume")
+
+    def cancel(self, run: str) -> Run:
+        """End it; its versions stay."""
+        return self._transport.post(Run, f"/v1/runs/{run}/cancel")
+
+    def watch(self, run: str, *, timeout_s: float | None = None) -> Iterator[RunDetail]:
+        """Give the run as it is and each time it changes, until it has ended; a restart of the server is waited out.
+
+        Raise `Unfinished` when `timeout_s` have passed, `Unreachable` when the server stays away.
+        """
+        deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+        last_heard: float | None = None  # a server that never answered is not waited for
+        while True:
+            try:
+                for detail in self._events(run, deadline):
+                    last_heard = time.monotonic()
+                    if detail is None:
+                        continue
+                    yield detail
+                    if detail.run.final:
+                        return
+            except Unreachable:
+                if last_heard is None or time.monotonic() - last_heard > _PATIENCE_S:
+                    raise
+            self._in_time(run, deadline)
+            time.sleep(random.uniform(0.1, _POLL_S))  # noqa: S311 (jitter, no secret)
+
+    def wait(self, run: str, *, timeout_s: float | None = None) -> RunDetail:
+        """Wait until the run has ended and return it, however it ended."""
+        *_, last = self.watch(run, timeout_s=timeout_s)
+        return last
+
+    def _events(self, run: str, deadline: float | None) -> Iterator[RunDetail | None]:
+        """Read server-sent events; None: a sign of life."""
+        quiet_s = _QUIET_S if deadline is None else max(0.1, min(_QUIET_S, deadline - time.monotonic()))
+        with self._transport.stream(f"/v1/runs/{run}/events", quiet_s) as answer:
+            for line in answer.iter_lines():
+                self._in_time(run, deadline)
+                yield decode(RunDetail, json.loads(line[5:])) if line.startswith("data:") else None
+
+    @staticmethod
+    def _in_time(run: str, deadline: float | None) -> None:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Unfinished(
+                f"{run} has not ended in the time given: it goes on; `headwater run show {run}` tells how far it is"
+            )

@@ -1,0 +1,117 @@
+"""HTTP to the control plane: requests in, records or errors out."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from headwater.decode import decode
+from headwater.errors import Conflict, HeadwaterError, Invalid, NotFound, Unexpected, Unreachable
+
+T = TypeVar("T")
+Query = Sequence[tuple[str, str]]
+OnBytes = Callable[[int, int], None]  # (so far, in all)
+
+_CHUNK = 256 * 1024
+_HEAVY_S = 900.0  # an import proves that the graph trains before it answers
+_ERRORS: dict[int, type[HeadwaterError]] = {404: NotFound, 409: Conflict, 400: Invalid, 413: Invalid, 422: Invalid}
+
+
+class Transport:
+    """One connection pool to one control plane."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self.url = url.rstrip("/")
+        # No proxy from the environment: the control plane is on this machine, or behind a tunnel that ends here.
+        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def get(self, kind: type[T], path: str, query: Query = ()) -> T:
+        """Read one record."""
+        return decode(kind, self._json("GET", path, query))
+
+    def get_all(self, kind: type[T], path: str, query: Query = ()) -> tuple[T, ...]:
+        """Read a list of records."""
+        return tuple(decode(kind, item) for item in self._json("GET", path, query))
+
+    def post(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
+        """Ask for a change; return what it made of the thing."""
+        return decode(kind, self._json("POST", path, json_body=body))
+
+    def send_file(self, kind: type[T], path: str, file: Path, query: Query, on_bytes: OnBytes | None) -> T:
+        """Stream a file up."""
+        try:
+            size = file.stat().st_size
+            opened = file.open("rb")
+        except OSError as error:
+            raise Invalid(f"can't read {file}: {error.strerror}") from error
+
+        def chunks() -> Iterator[bytes]:
+            sent = 0
+            while chunk := opened.read(_CHUNK):
+                yield chunk
+                sent += len(chunk)
+                if on_bytes:
+                    on_bytes(sent, size)
+
+        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        with opened, self._mapped():
+            answer = self._http.post(
+                path,
+                params=list(query),
+                content=chunks(),
+                headers=headers,
+                timeout=httpx.Timeout(_HEAVY_S, connect=5.0),
+            )
+        return decode(kind, _body(answer))
+
+    @contextmanager
+    def stream(self, path: str, read_timeout_s: float) -> Iterator[httpx.Response]:
+        """Open an answer of unknown length; raise `Unreachable` if it breaks."""
+        with (
+            self._mapped(),
+            self._http.stream("GET", path, timeout=httpx.Timeout(read_timeout_s, connect=5.0)) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _problem(answer)
+            yield answer
+
+    def _json(self, method: str, path: str, query: Query = (), json_body: dict[str, Any] | None = None) -> Any:
+        with self._mapped():
+            answer = self._http.request(method, path, params=list(query), json=json_body)
+        return _body(answer)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(self.url, str(error) or type(error).__name__) from error
+
+
+def _body(answer: httpx.Response) -> Any:
+    if answer.is_error:
+        raise _problem(answer)
+    try:
+        return answer.json()
+    except json.JSONDecodeError as error:
+        raise Unexpected(
+            f"{answer.url} answered with something that is not JSON: is that the control plane?"
+        ) from error
+
+
+def _problem(answer: httpx.Response) -> HeadwaterError:
+    """Make an error of an RFC 9457 problem."""
+    try:
+        problem = answer.json()
+        sentence = str(problem.get("detail") or problem["title"])
+    except (json.JSONDecodeError, KeyError, AttributeError):
+        sentence = f"the server answered {answer.status_code} {answer.reason_phrase} to {answer.url}"
+    return _ERRORS.get(answer.status_code, Unexpected)(sentence)
