@@ -1,0 +1,29 @@
+"""Whether this box can take a task, and if not, why."""
+
+from headwater_wire.messages import Task
+
+from headwater_agent.core.session import DatasetFact, Session
+
+MAX_HELD = 64  # more would only pile up behind one worker
+
+
+def objection(session: Session, task: Task, *, now_ms: int) -> str:
+    """Say why `task` can't be done here; nothing, if it can."""
+    dataset = session.dataset(task.dataset)
+    if dataset is None:
+        known = ", ".join(sorted(fact.name for fact in session.box.datasets)) or "none"
+        return f"this device has no dataset {task.dataset!r} (it has: {known}); declare it in the agent's configuration"
+    if dataset.problem:
+        return f"dataset {dataset.name!r} can't be used: {dataset.problem}"
+    key = denial_key(task, dataset)
+    for denied in session.denied:
+        if denied.key == key and now_ms < denied.until_ms:
+            return denied.reason
+    if len(session.held) >= MAX_HELD:
+        return f"this device already holds {len(session.held)} tasks"
+    return ""
+
+
+def denial_key(task: Task, dataset: DatasetFact | None) -> str:
+    """Name what must not be tried together again: another bundle, or changed data, may."""
+    return f"{task.bundle.digest}:{task.dataset}:{dataset.fingerprint if dataset else ''}"

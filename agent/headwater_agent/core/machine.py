@@ -1,0 +1,324 @@
+"""The agent's state machine: what follows when something happens, and what a restart cut short."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from headwater_wire.ids import ModelName
+from headwater_wire.messages import (
+    Deployment,
+    DeploymentReport,
+    Evaluated,
+    Failed,
+    Outcome,
+    Rejected,
+    SyncAnswer,
+    SyncRequest,
+    Task,
+    TaskReport,
+)
+
+from headwater_agent.core import commands as do
+from headwater_agent.core import events as on
+from headwater_agent.core.eligibility import denial_key, objection
+from headwater_agent.core.session import (
+    Denied,
+    Finished,
+    Held,
+    Install,
+    InstallState,
+    ServerTime,
+    Session,
+    Stage,
+)
+
+DENIED_MS = 24 * 3600 * 1000
+FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
+
+Next = tuple[Session, tuple[do.Command, ...]]
+_Fetching = on.Fetched | on.FetchFailed
+_Training = on.Trained | on.Scored | on.TrainingRefused | on.TrainingBroke | on.WorkerDied
+
+
+def step(session: Session, event: on.Event, *, at_s: float) -> Next:
+    """Say what follows when `event` reaches an agent in `session`, at a monotonic instant.
+
+    A late or repeated event changes nothing.
+    """
+    session, commands = _react(session, event, at_s)
+    session, more = _settle(session, at_s)
+    return session, commands + more
+
+
+def resume(session: Session, *, at_s: float) -> Next:
+    """Say what a restart cut short; to be saved before it is acted upon, as what `step` says is."""
+    session = replace(session, time=ServerTime(session.time.server_ms, at_s))
+    commands: tuple[do.Command, ...] = ()
+    for held in session.held:
+        match held.stage:
+            case Stage.SPOOLED:
+                commands += (_upload(held),)
+            case Stage.TRAINING if held.attempts >= session.box.max_attempts:
+                session, more = _give_up(session, held, "the agent died with it", at_s)
+                commands += more
+            case Stage.FETCHING | Stage.TRAINING:
+                session = _put(session, replace(held, stage=Stage.ACCEPTED))
+            case Stage.ACCEPTED:
+                pass
+            case _:
+                assert_never(held.stage)
+    commands += tuple(do.Install(i.deployment) for i in session.installs if i.state is InstallState.WANTED)
+    if session.reports or session.install_reports:
+        commands += (do.Sync(),)
+    session, more = _settle(session, at_s)
+    return session, commands + more
+
+
+def stand_down(session: Session) -> Session:
+    """Say what to remember when the agent stops in good order: a training it ends itself is no failed attempt."""
+    for held in session.held:
+        if held.stage is Stage.TRAINING:
+            session = _put(session, replace(held, stage=Stage.ACCEPTED, attempts=held.attempts - 1))
+    return session
+
+
+def wake_at_s(session: Session) -> float | None:
+    """Say at which monotonic instant a deadline comes that `TimePassed` should tell of."""
+    open_until = [held.task.deadline_ms for held in session.held if held.stage is not Stage.SPOOLED]
+    if not open_until or not session.time.server_ms:
+        return None
+    return session.time.at_s + (min(open_until) - session.time.server_ms) / 1000
+
+
+def _react(session: Session, event: on.Event, at_s: float) -> Next:
+    match event:
+        case on.Connected() | on.Rung():
+            return session, (do.Sync(),)
+        case on.Assigned(revision) | on.Withdrawn(revision) | on.DeploymentWanted(revision):
+            if revision < session.revision:  # an answer of a later state has said all of this
+                return session, ()
+            session, commands = _note_revision(session, revision)
+            session, more = _obey(session, event, at_s)
+            return session, commands + more
+        case on.Synced(request, answer):
+            return _reconcile(session, request, answer, at_s)
+        case on.Surveyed(datasets):
+            return replace(session, box=replace(session.box, datasets=datasets)), ()
+        case on.Receipted(task):
+            held = session.holding(task)
+            if held is None or held.stage is not Stage.SPOOLED:
+                return session, ()
+            return _finish(session, held), (do.Discard(task),)
+        case on.Installed(model, generation):
+            return _end_install(session, model, generation, InstallState.INSTALLED, "")
+        case on.InstallFailed(model, generation, problem):
+            return _end_install(session, model, generation, InstallState.FAILED, problem)
+        case on.TimePassed():
+            return session, ()
+        case _:
+            return _work(session, event, at_s)
+
+
+def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: float) -> Next:
+    """Follow a held task's own course; what is said of another stage or attempt is late."""
+    held = session.holding(event.task)
+    match event:
+        case _ if held is None:
+            return session, ()
+        case on.Fetched() if held.stage is Stage.FETCHING:
+            return _start(session, held)
+        case on.FetchFailed(_, reason) if held.stage is Stage.FETCHING:
+            return _report(session, held, Failed(reason))
+        case on.SpoolLost(_, attempt, reason) if (held.stage, held.attempts) == (Stage.SPOOLED, attempt):
+            if attempt >= session.box.max_attempts:
+                return _report(session, held, Failed(reason))
+            return _put(session, replace(held, stage=Stage.ACCEPTED, delta=None, metrics=None)), ()
+        case on.Fetched() | on.FetchFailed() | on.SpoolLost():
+            return session, ()
+        case _ if (held.stage, held.attempts) == (Stage.TRAINING, event.attempt):
+            return _end_training(session, held, event, at_s)
+        case _:
+            return session, ()
+
+
+def _end_training(session: Session, held: Held, event: _Training, at_s: float) -> Next:
+    match event:
+        case on.Trained(_, _, delta, metrics):
+            spooled = replace(held, stage=Stage.SPOOLED, delta=delta, metrics=metrics)
+            return _put(session, spooled), (_upload(spooled),)
+        case on.Scored(_, _, metrics):
+            return _report(session, held, Evaluated(metrics))
+        case on.TrainingRefused(_, _, reason):
+            return _report(session, held, Rejected(reason))
+        case on.TrainingBroke(_, _, reason):
+            return _report(session, held, Failed(reason))
+        case on.WorkerDied(_, _, how) if held.attempts >= session.box.max_attempts:
+            return _give_up(session, held, how, at_s)
+        case on.WorkerDied():
+            return _start(session, held)
+        case _:
+            assert_never(event)
+
+
+# ── what the control plane wants ───────────────────────────────────────────────────────────────────────────────
+
+
+def _note_revision(session: Session, revision: int) -> Next:
+    """Count a change as held if none is missing before it; else ask for what is missing."""
+    seen = max(session.seen, revision)
+    if revision <= session.revision + 1:
+        return replace(session, revision=revision, seen=seen), ()
+    return replace(session, seen=seen), (do.Sync(),)
+
+
+def _obey(session: Session, event: on.Assigned | on.Withdrawn | on.DeploymentWanted, at_s: float) -> Next:
+    match event:
+        case on.Assigned(_, task):
+            return _accept(session, task, at_s)
+        case on.Withdrawn(_, task_id):
+            held = session.holding(task_id)
+            return _drop(session, held) if held else (session, ())
+        case on.DeploymentWanted(_, deployment):
+            return _want(session, deployment)
+        case _:
+            assert_never(event)
+
+
+def _reconcile(session: Session, request: SyncRequest, answer: SyncAnswer, at_s: float) -> Next:
+    session = replace(
+        session,
+        time=ServerTime(answer.server_time_ms, at_s),
+        heartbeat_s=answer.heartbeat_s,
+        reports=tuple(report for report in session.reports if report not in request.reports),
+        install_reports=tuple(report for report in session.install_reports if report not in request.deployments),
+    )
+    commands: tuple[do.Command, ...] = (do.Announce(),) if answer.hello_wanted else ()
+    # Only a database restored from a backup answers with less than it was shown: what it says is the truth again.
+    restored = answer.revision < request.revision
+    if answer.revision < session.seen and not restored:
+        return session, commands  # a message has overtaken this answer
+    session = replace(session, revision=answer.revision, seen=answer.revision)
+    wanted = {task.id for task in answer.tasks}
+    for held in session.held:
+        if held.task.id not in wanted:
+            session, more = _drop(session, held)
+            commands += more
+    for task in answer.tasks:
+        session, more = _accept(session, task, at_s)
+        commands += more
+    for deployment in answer.deployments:
+        session, more = _want(session, deployment)
+        commands += more
+    return session, commands
+
+
+def _accept(session: Session, task: Task, at_s: float) -> Next:
+    now_ms = session.time.now_ms(at_s)
+    known = session.holding(task.id) or any(finished.task == task.id for finished in session.finished)
+    if known or task.deadline_ms <= now_ms:
+        return session, ()
+    held = Held(task, number=max((other.number for other in session.held), default=0) + 1)
+    if reason := objection(session, task, now_ms=now_ms):
+        return _report(session, held, Rejected(reason))
+    return replace(session, held=(*session.held, held)), ()
+
+
+def _drop(session: Session, held: Held) -> Next:
+    """End a task the control plane has closed; a delta that is spooled is offered all the same, for its receipt."""
+    if held.stage is Stage.SPOOLED:
+        return session, ()
+    return _finish(session, held), _stop(held)
+
+
+def _want(session: Session, deployment: Deployment) -> Next:
+    current = session.install(deployment.model)
+    if current and deployment.generation <= current.deployment.generation:
+        return session, ()
+    commands: tuple[do.Command, ...] = (do.Install(deployment),)
+    if current and current.state is InstallState.WANTED:
+        commands = (do.AbandonInstall(current.model, current.deployment.generation), *commands)
+    return _put_install(session, Install(deployment)), commands
+
+
+def _end_install(session: Session, model: ModelName, generation: int, state: InstallState, problem: str) -> Next:
+    current = session.install(model)
+    if current is None or (current.deployment.generation, current.state) != (generation, InstallState.WANTED):
+        return session, ()
+    report = DeploymentReport(
+        current.deployment.rollout, model, generation, installed=state is InstallState.INSTALLED, problem=problem
+    )
+    session = _put_install(session, replace(current, state=state))
+    return replace(session, install_reports=(*session.install_reports, report)), (do.Sync(),)
+
+
+# ── a task's way ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _settle(session: Session, at_s: float) -> Next:
+    """Let what is too late go, and begin the next task if none is being worked on."""
+    now_ms = session.time.now_ms(at_s)
+    commands: tuple[do.Command, ...] = ()
+    for held in session.held:
+        if held.stage is Stage.SPOOLED or now_ms < held.task.deadline_ms:
+            continue
+        if held.stage is Stage.ACCEPTED and not held.attempts:
+            session = _finish(session, held)
+        else:
+            commands += _stop(held)
+            session, more = _report(session, held, Failed("its deadline passed before it was trained"))
+            commands += more
+    finished = tuple(item for item in session.finished if now_ms < item.deadline_ms)[-FINISHED_KEPT:]
+    denied = tuple(item for item in session.denied if now_ms < item.until_ms)
+    if (finished, denied) != (session.finished, session.denied):
+        session = replace(session, finished=finished, denied=denied)
+    if any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
+        return session, commands
+    for held in session.held:
+        if held.stage is Stage.ACCEPTED:
+            return _put(session, replace(held, stage=Stage.FETCHING)), (*commands, do.Fetch(held.task))
+    return session, commands
+
+
+def _start(session: Session, held: Held) -> Next:
+    started = replace(held, stage=Stage.TRAINING, attempts=held.attempts + 1)
+    return _put(session, started), (do.Train(held.task, started.attempts),)
+
+
+def _upload(held: Held) -> do.Upload:
+    assert held.delta is not None and held.metrics is not None, "a spooled task has both"
+    return do.Upload(held.task, held.attempts, held.delta, held.metrics)
+
+
+def _stop(held: Held) -> tuple[do.Command, ...]:
+    return (do.StopTraining(held.task.id),) if held.stage in {Stage.FETCHING, Stage.TRAINING} else ()
+
+
+def _give_up(session: Session, held: Held, how: str, at_s: float) -> Next:
+    reason = f"training it ended the worker {held.attempts} times, the last time so: {how}"
+    denied = Denied(
+        denial_key(held.task, session.dataset(held.task.dataset)),
+        f"this model on dataset {held.task.dataset!r} is not tried for a day, since {reason}",
+        session.time.now_ms(at_s) + DENIED_MS,
+    )
+    return _report(replace(session, denied=(*session.denied, denied)), held, Failed(reason))
+
+
+def _report(session: Session, held: Held, outcome: Outcome) -> Next:
+    session = _finish(session, held)
+    return replace(session, reports=(*session.reports, TaskReport(held.task.id, outcome))), (do.Sync(),)
+
+
+def _finish(session: Session, held: Held) -> Session:
+    return replace(
+        session,
+        held=tuple(other for other in session.held if other.task.id != held.task.id),
+        finished=(*session.finished, Finished(held.task.id, held.task.deadline_ms)),
+    )
+
+
+def _put(session: Session, held: Held) -> Session:
+    return replace(session, held=tuple(held if h.task.id == held.task.id else h for h in session.held))
+
+
+def _put_install(session: Session, install: Install) -> Session:
+    others = tuple(other for other in session.installs if other.model != install.model)
+    return replace(session, installs=(*others, install))

@@ -1,0 +1,125 @@
+"""What an agent remembers: the tasks it holds, what it has to report, what it has installed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headwater_wire.ids import DeviceId, ModelName, TaskId
+from headwater_wire.messages import Blob, Deployment, DeploymentReport, Metrics, Task, TaskReport
+
+
+class Stage(StrEnum):
+    """ACCEPTED → FETCHING → TRAINING → SPOOLED; what follows is `Finished`."""
+
+    ACCEPTED = "accepted"
+    FETCHING = "fetching"
+    TRAINING = "training"
+    SPOOLED = "spooled"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task this box has not finished with. `number` is its place in the order of acceptance."""
+
+    task: Task
+    number: int
+    stage: Stage = Stage.ACCEPTED
+    attempts: int = 0  # trainings begun, counted before each begins
+    delta: Blob | None = None  # from SPOOLED on
+    metrics: Metrics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A task that must not start again, remembered until its deadline."""
+
+    task: TaskId
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A bundle and dataset that together kept killing the worker: not tried again before `until_ms`."""
+
+    key: str
+    reason: str
+    until_ms: int
+
+
+class InstallState(StrEnum):
+    """WANTED → INSTALLED | FAILED."""
+
+    WANTED = "wanted"
+    INSTALLED = "installed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """The newest deployment of one model that reached this box."""
+
+    deployment: Deployment
+    state: InstallState = InstallState.WANTED
+
+    @property
+    def model(self) -> ModelName:
+        """Name the model."""
+        return self.deployment.model
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFact:
+    """A dataset the box's owner declares: its fingerprint changes with its files and its declaration."""
+
+    name: str
+    fingerprint: str = ""
+    problem: str = ""  # empty, or why it can't be used
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What the machine must know of the box; never persisted, since it is looked up at each start."""
+
+    device: DeviceId
+    datasets: tuple[DatasetFact, ...] = ()
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTime:
+    """The server's time as the last Sync told it, carried on by the monotonic clock."""
+
+    server_ms: int = 0
+    at_s: float = 0.0  # of the monotonic clock, when it was told
+
+    def now_ms(self, at_s: float) -> int:
+        """Tell the server's time at a monotonic instant; after a restart a lower bound until the next Sync."""
+        return self.server_ms + int((at_s - self.at_s) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything the machine decides upon."""
+
+    box: Box
+    revision: int = 0  # every change up to this one is held
+    seen: int = 0  # the newest change applied: beyond `revision` while one in between is missing
+    time: ServerTime = field(default_factory=ServerTime)
+    heartbeat_s: int = 30
+    held: tuple[Held, ...] = ()
+    finished: tuple[Finished, ...] = ()
+    reports: tuple[TaskReport, ...] = ()
+    installs: tuple[Install, ...] = ()
+    install_reports: tuple[DeploymentReport, ...] = ()
+    denied: tuple[Denied, ...] = ()
+
+    def holding(self, task: TaskId) -> Held | None:
+        """Find a held task."""
+        return next((held for held in self.held if held.task.id == task), None)
+
+    def dataset(self, name: str) -> DatasetFact | None:
+        """Find a dataset of this box."""
+        return next((fact for fact in self.box.datasets if fact.name == name), None)
+
+    def install(self, model: ModelName) -> Install | None:
+        """Find what is known of a model's installation."""
+        return next((install for install in self.installs if install.model == model), None)

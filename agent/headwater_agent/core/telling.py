@@ -1,0 +1,45 @@
+"""What a session tells the control plane: the Sync request, the lines of a heartbeat."""
+
+from collections.abc import Mapping
+
+from headwater_wire.ids import Digest, TaskId
+from headwater_wire.messages import HeldTask, Phase, Progress, SyncRequest
+
+from headwater_agent.core.session import InstallState, Session, Stage
+
+_PHASES = {
+    Stage.ACCEPTED: Phase.ACCEPTED,
+    Stage.FETCHING: Phase.FETCHING,
+    Stage.TRAINING: Phase.TRAINING,
+    Stage.SPOOLED: Phase.SPOOLED,
+}
+
+
+def sync_request(session: Session, *, epoch: int, hello_hash: str) -> SyncRequest:
+    """Say what is held and what is to report."""
+    return SyncRequest(
+        device=session.box.device,
+        epoch=epoch,
+        revision=session.revision,
+        hello_hash=hello_hash,
+        held=tuple(HeldTask(held.task.id, _PHASES[held.stage]) for held in session.held),
+        reports=session.reports,
+        deployments=session.install_reports,
+    )
+
+
+def progress(session: Session, live: Mapping[TaskId, Progress]) -> tuple[Progress, ...]:
+    """Say how far each held task is: as `live` tells it, where it tells more than the session."""
+    return tuple(live.get(held.task.id) or Progress(held.task.id, _PHASES[held.stage]) for held in session.held)
+
+
+def needed(session: Session) -> frozenset[Digest]:
+    """Name the blobs that held tasks and wanted installs refer to."""
+    tasks = [held.task for held in session.held if held.stage is not Stage.SPOOLED]
+    wanted = [install.deployment for install in session.installs if install.state is InstallState.WANTED]
+    return frozenset(
+        [task.bundle.digest for task in tasks]
+        + [task.base.digest for task in tasks]
+        + [deployment.onnx.digest for deployment in wanted]
+        + [deployment.reference.digest for deployment in wanted]
+    )
