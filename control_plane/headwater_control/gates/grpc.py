@@ -1,0 +1,179 @@
+"""The gRPC way in: Sync, Fetch and UploadDelta for devices, each wait with a deadline."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from headwater_wire.convert import answer_to, offer_from, receipt_to, sync_from
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import DeviceId, TaskId, check_digest, check_name
+from headwater_wire.messages import Offer, Receipt
+from headwater_wire.v1 import gateway_pb2 as pb
+from headwater_wire.v1 import gateway_pb2_grpc as stubs
+
+from headwater_control.gates.status import Code, Full, Refused, answered
+from headwater_control.ports import Staging
+from headwater_control.service import deltas
+from headwater_control.service.sync import sync
+from headwater_control.service.world import World
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 256 KiB; a Sync of a thousand tasks is 400 KB
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second server would quietly take half of the calls
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.http2.bdp_probe", 0),  # with the next line: about 1 MB buffered a stream instead of 5 to 17
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call may keep us."""
+
+    sync_s: float = 30.0
+    part_s: float = 60.0  # an upload that sends nothing for so long is ended; what has come stays for the next try
+    read_s: float = 60.0  # a fetch whose client takes nothing for so long is ended
+    commit_s: float = 300.0
+
+
+@dataclass(slots=True)
+class _Upload:
+    """An upload in progress: `deadline` is moved with each part, and to now when a newer one takes over."""
+
+    deadline: asyncio.Timeout
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    committing: bool = False
+
+
+@dataclass
+class GrpcGate(stubs.GatewayServicer):
+    """Serves devices: so many uploads and fetches at the same time; more are told when to come back."""
+
+    world: World
+    uploads: int = 16
+    fetches: int = 64
+    patience: Patience = field(default_factory=Patience)
+    _busy: dict[str, int] = field(default_factory=lambda: {"uploads": 0, "fetches": 0})
+    _by_task: dict[TaskId, _Upload] = field(default_factory=dict)
+
+    async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802 (the contract's name)
+        """Take reports, tell what the device should hold."""
+        async with answered(context, "Sync"), asyncio.timeout(self.patience.sync_s):
+            return answer_to(await sync(self.world, sync_from(request)))
+        raise AssertionError("answered() has aborted the call")
+
+    async def Fetch(self, request: pb.FetchRequest, context: Context) -> None:  # noqa: N802
+        """Stream a blob that the device needs, from an offset to its end."""
+        async with answered(context, "Fetch"):
+            device = DeviceId(check_name(request.device, "device"))
+            digest = check_digest(request.digest)
+            with self._admitted("fetches", self.fetches):
+                async with asyncio.timeout(self.patience.read_s) as deadline:
+                    await deltas.may_fetch(self.world, device, digest)
+                    size = await self.world.blobs.size(digest)
+                    if size is None:
+                        raise Refused(Code.NOT_FOUND, f"there is no blob {digest}: sync, and see what is wanted now")
+                    if request.offset > size:
+                        raise Refused(Code.OUT_OF_RANGE, f"blob {digest} has {size} bytes: fetch it again from 0")
+                    sent = 0
+                    try:
+                        async for chunk in self.world.blobs.read(digest, request.offset):
+                            await context.write(pb.Chunk(data=chunk))
+                            sent += len(chunk)
+                            deadline.reschedule(asyncio.get_running_loop().time() + self.patience.read_s)
+                    finally:
+                        if sent:
+                            await deltas.fetched(self.world, device, digest, sent)
+
+    async def UploadDelta(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        """Take a delta: an offer, then chunks from the offset that we answer, then a receipt from us."""
+        async with answered(context, "UploadDelta"):
+            with self._admitted("uploads", self.uploads):
+                async with asyncio.timeout(self.patience.part_s) as deadline:
+                    offer = _offer(await context.read())
+                    async with self._alone(offer.task, deadline) as upload:
+                        await context.write(
+                            pb.UploadReply(receipt=receipt_to(await self._take(offer, upload, context)))
+                        )
+
+    async def _take(self, offer: Offer, upload: _Upload, context: Context) -> Receipt:
+        if receipt := await deltas.offer(self.world, offer):
+            return receipt
+        async with self.world.blobs.stage(f"{offer.task}-{offer.delta.digest[:16]}", offer.delta) as staging:
+            await context.write(pb.UploadReply(resume_at=staging.offset))
+            await self._receive(offer, staging, upload, context)
+            upload.committing = True
+            upload.deadline.reschedule(asyncio.get_running_loop().time() + self.patience.commit_s)
+            return await deltas.commit(self.world, offer, staging)
+
+    async def _receive(self, offer: Offer, staging: Staging, upload: _Upload, context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        while staging.offset < offer.delta.size:
+            part = await context.read()
+            if part is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
+                raise Refused(
+                    Code.CANCELLED, f"the upload ended after {staging.offset} of {offer.delta.size} bytes: resume it"
+                )
+            if part.WhichOneof("part") != "chunk" or not part.chunk:
+                raise Malformed("after its offer an upload is made of chunks with bytes in them")
+            await staging.write(part.chunk)
+            upload.deadline.reschedule(loop.time() + self.patience.part_s)
+
+    @contextmanager
+    def _admitted(self, what: str, most: int) -> Iterator[None]:
+        if self._busy[what] >= most:
+            raise Full(what)
+        self._busy[what] += 1
+        try:
+            yield
+        finally:
+            self._busy[what] -= 1
+
+    @asynccontextmanager
+    async def _alone(self, task: TaskId, deadline: asyncio.Timeout) -> AsyncIterator[_Upload]:
+        """Be the only upload of a task: an older call is the trace of a broken connection, unless it is committing."""
+        loop = asyncio.get_running_loop()
+        while older := self._by_task.get(task):
+            if not older.committing and not older.deadline.expired():
+                older.deadline.reschedule(loop.time())
+            await older.over.wait()
+        self._by_task[task] = upload = _Upload(deadline)
+        try:
+            yield upload
+        finally:
+            del self._by_task[task]
+            upload.over.set()
+
+
+def _offer(part: object) -> Offer:
+    if not isinstance(part, pb.UploadPart) or part.WhichOneof("part") != "offer":
+        raise Malformed("an upload begins with an offer")
+    return offer_from(part.offer)
+
+
+@asynccontextmanager
+async def serve(gate: GrpcGate, host: str, port: int, *, grace_s: float = 2.0) -> AsyncIterator[int]:
+    """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had."""
+    server = grpc.aio.server(options=OPTIONS)
+    stubs.add_GatewayServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated
+    try:
+        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError as error:
+        raise OSError(f"can't listen on {host}:{port}") from error
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(grace_s)

@@ -1,0 +1,187 @@
+"""The MQTT way in: presence, registrations and heartbeats, acknowledged once they are in the database."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import aiomqtt
+from google.protobuf.message import DecodeError
+from headwater_wire.convert import hello_from, progress_from
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import DeviceId
+from headwater_wire.messages import Progress
+from headwater_wire.topics import CONTROL_FILTER, parse
+from headwater_wire.v1 import fleet_pb2 as fleet
+
+from headwater_control.core.fleet import Beat
+from headwater_control.link import Link, acknowledge_by_hand
+from headwater_control.service import devices
+from headwater_control.service.errors import ServiceError
+from headwater_control.service.world import World
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+_BATCH_EVERY_S = 0.2
+_BEATS = 10_000  # waiting for their batch
+_ARRIVALS = 1_000  # waiting for a worker
+_WORKERS = 8
+_BEHIND = 20_000  # unread messages: heartbeats beyond are dropped, since another one comes anyway
+_COMPLAIN_EVERY_S = 10.0
+
+Acknowledge = Callable[[aiomqtt.Message], None]
+Parsed = TypeVar("Parsed", fleet.Presence, fleet.Hello, fleet.Heartbeat)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came in, for health and tests."""
+
+    taken: int = 0
+    malformed: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A parsed heartbeat and the message it came in."""
+
+    beat: Beat
+    progress: tuple[Progress, ...]
+    message: aiomqtt.Message
+
+
+@dataclass(slots=True)
+class MqttGate:
+    """Takes in what devices say. `ready` while subscribed."""
+
+    world: World
+    link: Link
+    tally: Tally = field(default_factory=Tally)
+    subscribed: asyncio.Event = field(default_factory=asyncio.Event)
+    _complained_at: float = float("-inf")
+
+    @property
+    def ready(self) -> bool:
+        """Say whether messages can come in."""
+        return self.subscribed.is_set()
+
+    async def run(self) -> None:
+        """Take messages in until cancelled, over a connection that is renewed when it breaks."""
+        await self.link.keep("gate", self._session)
+
+    async def _session(self, client: aiomqtt.Client) -> None:
+        acknowledge = acknowledge_by_hand(client)
+        beats: asyncio.Queue[_Waiting] = asyncio.Queue(_BEATS)
+        arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]] = asyncio.Queue(_ARRIVALS)
+        codes = await client.subscribe(CONTROL_FILTER, qos=1)
+        if refused := [code for code in codes if _value(code) >= 128]:  # aiomqtt doesn't raise on a refusal
+            raise aiomqtt.MqttError(f"the broker refused the subscription to {CONTROL_FILTER}: {refused[0]}")
+        log.info("listening to devices on %s:%d", self.link.host, self.link.port)
+        self.subscribed.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._batches(beats, acknowledge), name="mqtt.heartbeats")
+                for number in range(_WORKERS):
+                    tasks.create_task(self._arrivals(arrivals, acknowledge), name=f"mqtt.arrivals-{number}")
+                tasks.create_task(self._read(client, beats, arrivals, acknowledge), name="mqtt.read")
+        finally:
+            self.subscribed.clear()
+
+    async def _read(
+        self,
+        client: aiomqtt.Client,
+        beats: asyncio.Queue[_Waiting],
+        arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]],
+        acknowledge: Acknowledge,
+    ) -> None:
+        async for message in client.messages:
+            try:
+                device, way, kind = parse(str(message.topic))
+                if way != "up":
+                    raise Malformed(f"{message.topic} is a downward topic")
+                if kind != "heartbeat":
+                    await arrivals.put((device, kind, message))
+                elif len(client.messages) > _BEHIND:
+                    self.tally.dropped += 1
+                    acknowledge(message)
+                else:
+                    await beats.put(self._beat(device, message))
+            except Malformed as error:
+                self._complain(message, error)
+                acknowledge(message)
+
+    def _beat(self, device: DeviceId, message: aiomqtt.Message) -> _Waiting:
+        heartbeat = _parse(fleet.Heartbeat, message.payload)
+        beat = Beat(device, heartbeat.epoch, heartbeat.revision, self.world.clock.now())
+        return _Waiting(beat, tuple(progress_from(line) for line in heartbeat.progress), message)
+
+    async def _batches(self, beats: asyncio.Queue[_Waiting], acknowledge: Acknowledge) -> None:
+        """Write heartbeats many at once: one by one, the database would be the limit."""
+        while True:
+            batch = [await beats.get()]
+            if beats.qsize() < _BATCH:
+                await asyncio.sleep(_BATCH_EVERY_S)
+            while not beats.empty() and len(batch) < _BATCH:
+                batch.append(beats.get_nowait())
+            await self._beaten(batch)
+            for waiting in batch:
+                acknowledge(waiting.message)
+
+    async def _beaten(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            await devices.heartbeats(self.world, [(waiting.beat, waiting.progress) for waiting in batch])
+            self.tally.taken += len(batch)
+        except Exception:  # as an HTTP gate answers 500: one failed write must not end the process; more beats follow
+            self.tally.failed += len(batch)
+            log.exception("%d heartbeats were lost", len(batch))
+
+    async def _arrivals(
+        self, arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]], acknowledge: Acknowledge
+    ) -> None:
+        while True:
+            device, kind, message = await arrivals.get()
+            try:
+                await self._arrived(device, kind, bytes(message.payload))
+                self.tally.taken += 1
+            except (Malformed, ServiceError) as error:
+                self._complain(message, error)
+            except Exception:  # as above; the device's next Sync asks for what is missing
+                self.tally.failed += 1
+                log.exception("%s of %s was lost", kind, device)
+            acknowledge(message)
+
+    async def _arrived(self, device: DeviceId, kind: str, payload: bytes) -> None:
+        """Take in one presence or hello: whatever it says, it speaks of the topic's device."""
+        if kind == "presence":
+            presence = _parse(fleet.Presence, payload)
+            await devices.presence(self.world, device, presence.online, presence.epoch, presence.seq)
+        else:
+            hello = hello_from(_parse(fleet.Hello, payload))
+            await devices.register(self.world, device, hello, hashlib.sha256(payload).hexdigest())
+
+    def _complain(self, message: aiomqtt.Message, error: Exception) -> None:
+        """Count it, and log it if the last such line is not too fresh: a mad device must not fill the disk."""
+        self.tally.malformed += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            topic = str(message.topic)[:120]
+            log.warning("dropped a message on %r: %s (%d dropped so far)", topic, error, self.tally.malformed)
+
+
+def _parse(kind: type[Parsed], payload: object) -> Parsed:
+    if not isinstance(payload, bytes):
+        raise Malformed("a message without bytes")
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        raise Malformed(f"not a {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def _value(code: object) -> int:
+    return int(getattr(code, "value", code))  # type: ignore[call-overload,no-any-return]  # a ReasonCode or an int

@@ -1,0 +1,70 @@
+"""Which gRPC status a refusal or failure becomes: always with a sentence, never a stack trace."""
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
+
+from headwater_control.service.errors import Conflict, NotFound, ServiceError
+
+log = logging.getLogger(__name__)
+
+RETRY_DELAY = "retry-delay-ms"
+Code = grpc.StatusCode
+
+
+class Refused(Exception):
+    """A call that the gate itself ends."""
+
+    def __init__(self, code: grpc.StatusCode, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Full(Refused):
+    """Too many at once: come back after a delay, drawn so that not all come back together."""
+
+    def __init__(self, what: str) -> None:
+        self.delay_ms = random.randint(500, 1500)  # noqa: S311 (jitter, no secret)
+        super().__init__(Code.RESOURCE_EXHAUSTED, f"too many {what} at once: come back in {self.delay_ms} ms")
+
+
+def code_of(error: Exception) -> grpc.StatusCode:
+    """Choose the status. ABORTED: the bytes were damaged or cut, and were discarded: send them again from 0."""
+    match error:
+        case Refused():
+            return error.code
+        case DigestMismatch() | LengthMismatch():
+            return Code.ABORTED
+        case NotFound():
+            return Code.NOT_FOUND
+        case Conflict():
+            return Code.FAILED_PRECONDITION
+        case WireError() | ServiceError():
+            return Code.INVALID_ARGUMENT
+        case TimeoutError():
+            return Code.DEADLINE_EXCEEDED
+        case _:
+            return Code.INTERNAL
+
+
+@asynccontextmanager
+async def answered(context: grpc.aio.ServicerContext[Any, Any], call: str) -> AsyncIterator[None]:
+    """End the call with a status if the body raises; a bug's trace stays in our log."""
+    try:
+        yield
+    except Exception as error:
+        code = code_of(error)
+        sentence = str(error)
+        if code is Code.INTERNAL:
+            log.exception("%s failed", call)
+            sentence = "the control plane failed; its log says why"
+        elif code is Code.DEADLINE_EXCEEDED:
+            sentence = sentence or "nothing moved for too long: call again"
+        log.debug("%s from %s: %s: %s", call, context.peer(), code.name, sentence)
+        metadata = ((RETRY_DELAY, str(error.delay_ms)),) if isinstance(error, Full) else ()
+        await context.abort(code, sentence, metadata)
