@@ -1,0 +1,28 @@
+"""Run every bench, each in a process of its own: `python -m benches [NAME …]`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def names() -> list[str]:
+    """List the benches: the modules of this folder."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
+def main() -> int:
+    """Run those asked for, or all; say how many failed."""
+    known = names()
+    wanted = sys.argv[1:] or known
+    if unknown := [name for name in wanted if name not in known]:
+        print(f"no bench is named {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    failed = 0
+    for name in wanted:
+        print(f"── {name}", flush=True)
+        failed += subprocess.run([sys.executable, "-c", f"from benches.{name} import main; main()"]).returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
