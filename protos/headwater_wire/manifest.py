@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import ModelName, check_digest, check_name
+from headwater_wire.ids import Digest, ModelName, check_digest, check_name
 from headwater_wire.messages import Blob
 
 FORMAT = "headwater-bundle/1"
@@ -43,6 +43,7 @@ class Loss:
     kind: str
     output: str
     label: TensorSpec  # shape of one example's label; the name is always "label"
+    classes: int = 0  # cross_entropy: labels are 0 to classes − 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Manifest:
     loss: Loss
     parameters: tuple[Parameter, ...]
     frozen: tuple[str, ...]
+    frozen_digests: tuple[Digest, ...] = ()  # SHA-256 of each frozen one's little-endian bytes, in the same order
 
     @property
     def elements(self) -> int:
@@ -78,16 +80,21 @@ def parse(data: bytes) -> Manifest:
             graph=Blob(check_digest(tree["graph"]["digest"]), int(tree["graph"]["size"])),
             inputs=tuple(_tensor(item) for item in tree["inputs"]),
             outputs=tuple(_tensor(item) for item in tree["outputs"]),
-            loss=Loss(str(tree["loss"]["kind"]), str(tree["loss"]["output"]), _tensor(tree["loss"]["label"])),
+            loss=_loss(tree["loss"]),
             parameters=tuple(
                 Parameter(str(item["name"]), _shape(item["shape"]), int(item["offset"])) for item in tree["parameters"]
             ),
             frozen=tuple(str(name) for name in tree["frozen"]),
+            frozen_digests=tuple(check_digest(str(digest)) for digest in tree["frozen_digests"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"the bundle's manifest can't be read: {error!r}") from error
     _check(manifest)
     return manifest
+
+
+def _loss(tree: dict[str, Any]) -> Loss:
+    return Loss(str(tree["kind"]), str(tree["output"]), _tensor(tree["label"]), int(tree["classes"]))
 
 
 def _tensor(tree: dict[str, Any]) -> TensorSpec:

@@ -1,0 +1,102 @@
+"""One client's update of a model: score the base on the held-out share, then run epochs of SGD on the rest."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil, isfinite
+
+import numpy as np
+from headwater_wire.crashpoint import crashpoint
+from headwater_wire.messages import Metrics, Plan
+
+from headwater_agent.training.datasets import Dataset
+from headwater_agent.training.datasets.split import Rows, shuffled, split
+from headwater_agent.training.engine import Session, Vector
+from headwater_agent.training.errors import NotPossible, WentWrong
+
+_SCORING_BATCH = 256
+
+Report = Callable[[int, int, float], None]  # (step, steps, loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What came out: `delta` is trained − base, None if the plan only scores."""
+
+    metrics: Metrics
+    delta: Vector | None
+
+
+def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report: Report) -> Update:
+    """Do one task's work. The same arguments give the same bits on the same machine with the same threads."""
+    started = time.monotonic()
+    rows, held_out = split(dataset.count, plan.holdout)
+    session.load(base, plan.seed)
+    loss_sum, correct = score(session, dataset, held_out)
+    if not isfinite(loss_sum):
+        raise WentWrong(
+            f"the base version's loss on the held-out examples is {loss_sum}: the version is unusable, "
+            "or the data is scaled otherwise than it expects"
+        )
+    delta, train_loss, examples = None, 0.0, 0
+    if plan.train:
+        if not len(rows):
+            raise NotPossible(
+                f"dataset {dataset.name!r} has {dataset.count} examples, and a held-out share of {plan.holdout} "
+                "leaves none to train on: lower the share, or collect more"
+            )
+        train_loss = _train(session, dataset, rows, plan, report)
+        delta, examples = _difference(session.vector(), base, plan), len(rows)
+    metrics = Metrics(
+        examples=examples,
+        train_loss=train_loss,
+        holdout_examples=len(held_out),
+        holdout_loss=loss_sum / max(1, len(held_out)),
+        holdout_correct=correct,
+        seconds=time.monotonic() - started,
+    )
+    return Update(metrics, delta)
+
+
+def score(session: Session, dataset: Dataset, rows: Rows) -> tuple[float, float]:
+    """Sum losses and right answers over some examples, batch by batch."""
+    loss_sum, correct = 0.0, 0.0
+    for part in _batches(rows, _SCORING_BATCH):
+        loss, right = session.evaluate(dataset.batch(part))
+        loss_sum, correct = loss_sum + loss, correct + right
+    return loss_sum, correct
+
+
+def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, report: Report) -> float:
+    """Train all epochs; return the last one's mean loss per example."""
+    steps, step, loss_sum = plan.epochs * ceil(len(rows) / plan.batch_size), 0, 0.0
+    for epoch in range(plan.epochs):
+        loss_sum = 0.0
+        for part in _batches(shuffled(rows, plan.seed, epoch), plan.batch_size):
+            loss = session.train_step(dataset.batch(part), plan.learning_rate)
+            step += 1
+            crashpoint("train.step")
+            if not isfinite(loss):
+                raise WentWrong(_diverged(f"the loss became {loss} at step {step} of {steps}", plan))
+            loss_sum += loss * len(part)
+            report(step, steps, loss)
+    return loss_sum / len(rows)
+
+
+def _difference(trained: Vector, base: Vector, plan: Plan) -> Vector:
+    delta = trained - base
+    if not np.isfinite(delta).all():
+        raise WentWrong(_diverged("the trained parameters are no longer finite", plan))
+    return delta
+
+
+def _diverged(what: str, plan: Plan) -> str:
+    return (
+        f"{what}, with learning rate {plan.learning_rate:g}: start the run with a smaller one (--lr "
+        f"{plan.learning_rate / 10:g}), and check that the inputs are normalised"
+    )
+
+
+def _batches(rows: Rows, size: int) -> Iterator[Rows]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

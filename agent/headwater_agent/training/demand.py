@@ -1,0 +1,59 @@
+"""What a model demands of a dataset, checked before anything is trained."""
+
+from math import prod
+
+import numpy as np
+from headwater_wire.manifest import Manifest, TensorSpec
+from headwater_wire.messages import Column
+
+from headwater_agent.training.datasets import Dataset
+from headwater_agent.training.errors import NotPossible
+
+_SCAN_ROWS = 8192
+
+
+def check(dataset: Dataset, manifest: Manifest) -> None:
+    """Raise `NotPossible` unless each model input, and the label, has its column, of its dtype and shape."""
+    columns = {column.schema.name: column.schema for column in dataset.columns}
+    for spec in (*manifest.inputs, manifest.loss.label):
+        if spec.name not in columns:
+            what = "the label" if spec.name == "label" else f"the model's input {spec.name!r}"
+            raise NotPossible(
+                f"dataset {dataset.name!r} has no column for {what} (it has {', '.join(columns)}): "
+                f"declare a column named {spec.name!r} in the agent's configuration"
+            )
+        _check_column(columns[spec.name], spec, dataset.name, manifest.model)
+    if manifest.loss.kind == "cross_entropy":
+        _check_classes(dataset, manifest)
+
+
+def _check_column(column: Column, spec: TensorSpec, dataset: str, model: str) -> None:
+    if column.dtype != spec.dtype:
+        raise NotPossible(
+            f"dataset {dataset!r}: column {spec.name!r} is {column.dtype}, but model {model!r} wants {spec.dtype}: "
+            f'declare dtype = "{spec.dtype}"'
+        )
+    if column.shape != spec.shape:
+        wanted = list(spec.shape)
+        fits = prod(column.shape) == prod(spec.shape)
+        advice = f"declare shape = {wanted}" if fits else "this is other data than the model was made for"
+        raise NotPossible(
+            f"dataset {dataset!r}: column {spec.name!r} has examples of shape {list(column.shape)}, "
+            f"but model {model!r} wants {wanted}: {advice}"
+        )
+
+
+def _check_classes(dataset: Dataset, manifest: Manifest) -> None:
+    # The engine reads past its memory on a class that isn't there, and says nothing.
+    classes = manifest.loss.classes
+    label = next(column for column in dataset.columns if column.schema.name == "label")
+    for start in range(0, dataset.count, _SCAN_ROWS):
+        rows = np.arange(start, min(start + _SCAN_ROWS, dataset.count))
+        values = label.take(rows)
+        bad = (values < 0) | (values >= classes)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise NotPossible(
+                f"dataset {dataset.name!r}: the label of example {start + row} is {values[row]}, "
+                f"but model {manifest.model!r} knows the classes 0 to {classes - 1}"
+            )

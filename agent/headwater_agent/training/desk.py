@@ -1,0 +1,105 @@
+"""Does one job after the other, and keeps what the next one is likely to need: a dataset and a prepared model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headwater_wire import codecs, digests, manifest
+from headwater_wire.errors import WireError
+from headwater_wire.manifest import Manifest
+from headwater_wire.messages import DatasetCard
+from headwater_wire.tensors import open_vector
+
+from headwater_agent.training import demand
+from headwater_agent.training.client_update import update
+from headwater_agent.training.datasets import Dataset, open_dataset, stamp
+from headwater_agent.training.engine import Bundle, Engine, Session, Vector
+from headwater_agent.training.errors import NotPossible
+from headwater_agent.training.protocol import (
+    Check,
+    Checked,
+    DatasetConfig,
+    Inspect,
+    Inspected,
+    Job,
+    Reply,
+    Stepped,
+    Train,
+    Trained,
+)
+
+Say = Callable[[Stepped], None]
+
+
+class Desk:
+    """One worker's state. Not for two threads."""
+
+    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+        self._make_engine = make_engine  # called by the first Train job: importing an engine takes a third of a second
+        self._engine: Engine | None = None
+        self._dataset: tuple[tuple[object, ...], Dataset] | None = None
+        self._session: tuple[tuple[str, int], Session] | None = None
+
+    def do(self, job: Job, say: Say) -> Reply:
+        """Do a job, telling of its steps; raise `TrainingError` if it can't be done."""
+        match job:
+            case Train():
+                return self._train(job, say)
+            case Inspect(dataset):
+                return self._inspect(dataset)
+            case Check(onnx_path, reference_path, tolerance):
+                from headwater_agent.training.conformance import problem_with  # only now is onnxruntime needed
+
+                return Checked(problem_with(Path(onnx_path), Path(reference_path), tolerance))
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+        self._dataset = None
+        if self._session is not None:
+            self._session[1].close()
+            self._session = None
+
+    def _train(self, job: Train, say: Say) -> Trained:
+        description, base = _read(job)
+        if job.plan.train and job.plan.codec not in codecs.NAMES:
+            raise NotPossible(f"this agent knows no codec {job.plan.codec!r} (it knows {', '.join(codecs.NAMES)})")
+        dataset = self._open(job.dataset)
+        demand.check(dataset, description)
+        session = self._prepare(Bundle(description, Path(job.graph_path)), job.plan.threads)
+        result = update(session, dataset, base, job.plan, lambda step, steps, loss: say(Stepped(step, steps, loss)))
+        if result.delta is None:
+            return Trained(result.metrics, None)
+        delta_path = Path(job.delta_path)
+        codecs.write_delta(delta_path, result.delta, job.plan.codec)
+        return Trained(result.metrics, digests.of_file(delta_path))
+
+    def _inspect(self, config: DatasetConfig) -> Inspected:
+        try:
+            return Inspected(self._open(config).card())
+        except NotPossible as error:
+            return Inspected(DatasetCard(config.name, 0, problem=str(error)))
+
+    def _open(self, config: DatasetConfig) -> Dataset:
+        now = stamp(config)
+        if self._dataset is None or self._dataset[0] != now:
+            self._dataset = None  # never two in memory
+            self._dataset = (now, open_dataset(config))
+        return self._dataset[1]
+
+    def _prepare(self, bundle: Bundle, threads: int) -> Session:
+        key = (digests.of_bytes(bundle.manifest.to_bytes()).digest, threads)
+        if self._session is None or self._session[0] != key:
+            if self._session is not None:
+                self._session[1].close()
+                self._session = None
+            self._engine = self._engine or self._make_engine()
+            self._session = (key, self._engine.open(bundle, threads))
+        return self._session[1]
+
+
+def _read(job: Train) -> tuple[Manifest, Vector]:
+    try:
+        description = manifest.parse(Path(job.manifest_path).read_bytes())
+        with open_vector(Path(job.base_path), description) as floats:
+            return description, floats.load()
+    except (OSError, WireError) as error:
+        raise NotPossible(f"the model can't be read: {error}") from error

@@ -1,0 +1,136 @@
+"""Training by ONNX Runtime's training build: its gradient builder, its SGD, one artifact folder a session."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from headwater_wire.manifest import Loss, Manifest
+
+from headwater_agent.training.engine import Batch, Bundle, Session, Vector
+from headwater_agent.training.engines.graph import cut_to, make_explicit
+from headwater_agent.training.engines.runtime import CheckpointState, Module, Optimizer, artifacts, session_options
+from headwater_agent.training.errors import NotPossible
+
+_LOSSES = {
+    "cross_entropy": artifacts.LossType.CrossEntropyLoss,
+    "mse": artifacts.LossType.MSELoss,
+    "bce_with_logits": artifacts.LossType.BCEWithLogitsLoss,
+    "l1": artifacts.LossType.L1Loss,
+}
+_LABEL_INPUTS = ("labels", "target")  # what its loss blocks call their second input
+_MAX_THREADS = 8  # where the box decides: on more, small models get slower
+
+
+class NativeEngine:
+    """ONNX Runtime 1.19's on-device training."""
+
+    def open(self, bundle: Bundle, threads: int) -> Session:
+        """Build the gradient graph; raise `NotPossible` with the engine's own words if it can't."""
+        folder = TemporaryDirectory(prefix="headwater-train-")
+        try:
+            _make_artifacts(bundle, Path(folder.name))
+            return _NativeSession(bundle.manifest, folder, threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS))
+        except NotPossible:
+            folder.cleanup()
+            raise
+        except Exception as error:  # it raises RuntimeError, LookupError, onnx's errors and its own, undocumented
+            folder.cleanup()
+            raise NotPossible(f"the training engine can't train this graph: {_last_words(error)}") from error
+
+
+class _NativeSession:
+    def __init__(self, manifest: Manifest, folder: TemporaryDirectory[str], threads: int) -> None:
+        self._manifest = manifest
+        self._folder = folder
+        place = Path(folder.name)
+        self._state = CheckpointState.load_checkpoint(place / "checkpoint")
+        self._module = Module(
+            place / "training_model.onnx",
+            self._state,
+            place / "eval_model.onnx",
+            session_options=session_options(threads),
+        )
+        self._optimizer = Optimizer(place / "optimizer_model.onnx", self._module)
+        self._inputs = ["label" if name in _LABEL_INPUTS else name for name in self._module.input_names()]
+
+    def load(self, vector: Vector, seed: int) -> None:
+        # By name, since the engine's own flat buffer has an order of its own.
+        for parameter in self._manifest.parameters:
+            part = vector[parameter.offset : parameter.offset + parameter.elements]
+            self._state.parameters[parameter.name].data = np.ascontiguousarray(part, np.float32).reshape(
+                parameter.shape
+            )
+        self._module.lazy_reset_grad()
+        onnxruntime.set_seed(seed)
+
+    def train_step(self, batch: Batch, learning_rate: float) -> float:
+        self._module.train()
+        loss, _ = self._module(*self._feed(batch))
+        self._optimizer.set_learning_rate(learning_rate)
+        self._optimizer.step()
+        self._module.lazy_reset_grad()
+        return float(loss)
+
+    def evaluate(self, batch: Batch) -> tuple[float, float]:
+        self._module.eval()
+        loss, answers = self._module(*self._feed(batch))
+        labels = batch["label"]
+        return float(loss) * len(labels), count_correct(self._manifest.loss, answers, labels)
+
+    def vector(self) -> Vector:
+        vector = np.empty(self._manifest.elements, np.float32)
+        for parameter in self._manifest.parameters:
+            part = slice(parameter.offset, parameter.offset + parameter.elements)
+            vector[part] = self._state.parameters[parameter.name].data.reshape(-1)
+        return vector
+
+    def close(self) -> None:
+        del self._optimizer, self._module, self._state
+        self._folder.cleanup()
+
+    def _feed(self, batch: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        return [batch[name] for name in self._inputs]
+
+
+def count_correct(loss: Loss, answers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    """Count right answers: the largest logit, or the share of signs that agree; for a regression none is defined."""
+    match loss.kind:
+        case "cross_entropy":
+            return float(np.count_nonzero(answers.argmax(axis=1) == labels))
+        case "bce_with_logits":
+            agree = (answers > 0) == (labels > 0.5)
+            return float(agree.reshape(len(labels), -1).mean(axis=1).sum())
+        case _:
+            return 0.0
+
+
+def _make_artifacts(bundle: Bundle, folder: Path) -> None:
+    manifest = bundle.manifest
+    model = onnx.load(bundle.graph_path, load_external_data=False)
+    cut_to(model, manifest.loss.output)
+    make_explicit(model)
+    artifacts.generate_artifacts(
+        model,
+        requires_grad=[parameter.name for parameter in manifest.parameters],
+        frozen_params=[],  # they stay in the graph as constants, where they are folded and prepacked
+        loss=_LOSSES[manifest.loss.kind],
+        optimizer=artifacts.OptimType.SGD,
+        artifact_directory=folder,
+        additional_output_names=[manifest.loss.output],
+    )
+
+
+def _last_words(error: Exception) -> str:
+    """Leave out the C++ signature that its messages begin with."""
+    text = " ".join(str(error).split())
+    for marker in ("was false.", "[ONNXRuntimeError]"):
+        _, found, rest = text.partition(marker)
+        if found and rest.strip():
+            return rest.strip()[:600]
+    return text[:600] or type(error).__name__

@@ -1,0 +1,112 @@
+"""The training child: jobs in on stdin, replies out on what was stdout, one JSON line each, until stdin closes."""
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import BinaryIO
+
+from headwater_wire.crashpoint import crashpoint
+
+from headwater_agent.training import protocol
+from headwater_agent.training.desk import Desk
+from headwater_agent.training.engines import NAMES, engine
+from headwater_agent.training.errors import NotPossible, WentWrong
+from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Train
+
+_PROGRESS_EVERY_S = 0.25
+_PR_SET_PDEATHSIG = 1
+_log = logging.getLogger("headwater.worker")
+
+
+class Line:
+    """The way back to the daemon, on a descriptor of its own."""
+
+    def __init__(self, out: BinaryIO, parent: int) -> None:
+        self._out = out
+        self._parent = parent
+        self._quiet_until = 0.0
+
+    def step(self, message: Stepped) -> None:
+        """Tell of a step, unless one was told a moment ago; end the process if nobody is there to listen."""
+        if os.getppid() != self._parent:
+            raise SystemExit("the agent is gone")
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _PROGRESS_EVERY_S
+            self.send(message)
+
+    def send(self, message: Reply) -> None:
+        """Write one line."""
+        self._out.write(protocol.dump(message))
+        self._out.flush()
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    arguments = argparse.ArgumentParser(prog="headwater_agent.training.worker", description=__doc__)
+    arguments.add_argument("--engine", choices=NAMES, default="native")
+    chosen = arguments.parse_args().engine
+    parent = os.getppid()
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the agent decides
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
+    jobs, out = _take_descriptors()
+    line = Line(out, parent)
+    desk = Desk(lambda: engine(chosen))
+    with suppress(BrokenPipeError):  # nobody listens any more
+        for text in jobs:
+            line.send(answer(text, desk, line))
+    desk.close()
+
+
+def answer(text: bytes, desk: Desk, line: Line) -> Reply:
+    """Do the job in a line. Whatever happens there is an answer, and it is a sentence."""
+    try:
+        reply = desk.do(_job(text), line.step)
+    except NotPossible as error:
+        return Refused(str(error))
+    except WentWrong as error:
+        return Broke(str(error))
+    except MemoryError:
+        desk.close()
+        return Broke("the box has not enough memory for this: use a smaller batch, or a smaller model")
+    except Exception as error:
+        _log.exception("a job broke")
+        desk.close()  # whatever state it left behind
+        return Broke(f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
+    crashpoint("train.done")
+    return reply
+
+
+def _job(text: bytes) -> Job:
+    try:
+        job = protocol.load(text)
+    except ValueError as error:
+        raise NotPossible(str(error)) from error
+    if not isinstance(job, Train | Inspect | Check):
+        raise NotPossible(f"{type(job).__name__} is no job")
+    return job
+
+
+def _take_descriptors() -> tuple[BinaryIO, BinaryIO]:
+    """Keep stdin and stdout for the protocol, and let libraries that print do so on stderr."""
+    jobs, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return jobs, out
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with the thread that started it; elsewhere the closed stdin must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
