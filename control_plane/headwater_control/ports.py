@@ -238,6 +238,10 @@ class Staging(Protocol):
         """Make it a blob: durable on return."""
 
 
+class TakenOver(Exception):
+    """A newer upload with the same key has begun: this one is the trace of a broken connection."""
+
+
 class Blobs(Protocol):
     """Immutable, content-addressed objects."""
 
@@ -257,7 +261,10 @@ class Blobs(Protocol):
         """Give the bytes from `offset` on, in chunks of 256 KiB; raise `KeyError` if there is no such blob."""
 
     def stage(self, key: str, announced: Blob) -> AbstractAsyncContextManager[Staging]:
-        """Open, or reopen, an unfinished upload. Leaving the context keeps it, unless it was committed."""
+        """Open, or reopen, an unfinished upload. Leaving the context keeps it, unless it was committed.
+
+        A second one with the same key takes over: whatever the first does next raises `TakenOver`.
+        """
 
     async def delete(self, digest: Digest) -> None:
         """Forget; of what is not there, nothing."""
@@ -324,6 +331,10 @@ class Offload(Protocol):
 
 class Unusable(Exception):
     """Input that can't be worked with: the message says why and what to do."""
+
+
+class OffloadFailed(Exception):
+    """The work did not get done though its input may be good: no disk, no memory, no time. May be tried again."""
 
 
 # ── out to the devices ─────────────────────────────────────────────────────────────────────────────────────────
