@@ -1,0 +1,115 @@
+"""How each of the two databases is opened: what must be set, and why."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_CONNECTIONS = 10  # to PostgreSQL, for each replica
+_READERS = 4  # SQLite: each is a thread
+_WAIT_S = 10
+_WAL_KEPT_BYTES = 64 * 2**20  # SQLite: a larger log shrinks back to this at the next checkpoint
+
+
+class UnusableUrl(ValueError):
+    """A database setting that names neither of the two databases."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}: set it to sqlite:////var/lib/headwater/headwater.db or postgresql://user@host/name")
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """One way to read and one to write. `one_writer`: the database takes one at a time, so queue before it."""
+
+    reading: AsyncEngine
+    writing: AsyncEngine
+    one_writer: bool
+
+
+def parsed(url: str) -> URL:
+    """Read the setting, and name the driver; raise `UnusableUrl`."""
+    try:
+        given = make_url(url)
+    except ArgumentError:
+        raise UnusableUrl("the database setting is not a URL") from None  # it may hold a password: don't repeat it
+    if given.get_backend_name() == "postgresql":
+        return given.set(drivername="postgresql+asyncpg")
+    if given.get_backend_name() != "sqlite":
+        raise UnusableUrl(f"{given.get_backend_name()} is not supported")
+    if given.database in {None, "", ":memory:"}:
+        raise UnusableUrl("an in-memory database would lose acknowledged deltas")
+    return given.set(drivername="sqlite+aiosqlite")
+
+
+@asynccontextmanager
+async def opened(url: URL) -> AsyncIterator[Engines]:
+    """Open the pools, and close every connection at the end."""
+    engines = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+    try:
+        yield engines
+    finally:
+        await engines.reading.dispose()
+        await engines.writing.dispose()
+
+
+def _postgres(url: URL) -> Engines:
+    settings = {
+        "application_name": "headwater",
+        "lock_timeout": f"{_WAIT_S}s",
+        "statement_timeout": "60s",
+        "idle_in_transaction_session_timeout": "60s",  # of a replica that hangs, the locks are freed
+    }
+    engine = create_async_engine(
+        url,
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        pool_pre_ping=True,  # a restarted database must not fail the first request after it
+        connect_args={"server_settings": settings, "timeout": _WAIT_S},
+    )
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Engines(reading=reading, writing=engine, one_writer=False)
+
+
+def _sqlite(url: URL) -> Engines:
+    reading = create_async_engine(
+        url,
+        pool_size=_READERS,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        connect_args={"isolation_level": None},  # the driver must not begin transactions of its own
+    )
+    writing = create_async_engine(
+        url, pool_size=1, max_overflow=0, pool_timeout=_WAIT_S, connect_args={"isolation_level": None}
+    )
+    _prepare(reading, begin="BEGIN", pragmas=("query_only = ON",))
+    # IMMEDIATE: to read first and write later fails at once, without waiting, if another process wrote in between.
+    _prepare(writing, begin="BEGIN IMMEDIATE", pragmas=())
+    return Engines(reading=reading, writing=writing, one_writer=True)
+
+
+def _prepare(engine: AsyncEngine, *, begin: str, pragmas: tuple[str, ...]) -> None:
+    every = (
+        f"busy_timeout = {_WAIT_S * 1000}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # under WAL, NORMAL may lose acknowledged commits at a power cut
+        "foreign_keys = ON",
+        f"journal_size_limit = {_WAL_KEPT_BYTES}",
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in (*every, *pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def start(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)

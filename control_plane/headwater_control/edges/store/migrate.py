@@ -1,0 +1,85 @@
+"""Brings a database's tables to this release's revision, once, whoever else starts at the same time."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from headwater_control.ports import Busy
+
+_FOLDER = Path(__file__).parent / "migrations"
+_LOCK = 0x6865_6164_7761_7465  # "headwate": a key of our own among PostgreSQL's advisory locks
+_WAIT_S = 60.0  # for another replica's migration
+
+
+class UnknownRevision(Exception):
+    """A database whose tables a newer Headwater has changed."""
+
+    def __init__(self, database: str, found: str, head: str) -> None:
+        super().__init__(
+            f"{database} is at revision {found!r}, which this Headwater (its newest is {head!r}) does not know: "
+            "a newer one has used it. Start that one, or restore the backup made before the upgrade"
+        )
+        self.found = found
+        self.head = head
+
+
+async def migrate(url: URL, revision: str = "head") -> None:
+    """Run what is missing up to `revision`, in one transaction; raise `UnknownRevision`, or `Busy` if out of reach."""
+    on_sqlite = url.get_backend_name() == "sqlite"
+    own = {"isolation_level": None, "timeout": _WAIT_S} if on_sqlite else {"timeout": _WAIT_S}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=own)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_on_sqlite if on_sqlite else _on_postgres, revision)
+    except OSError as error:
+        raise Busy(f"the database can't be reached: {error}") from error
+    finally:
+        await engine.dispose()
+
+
+def config(connection: sa.Connection | None = None) -> Config:
+    """Say to Alembic where the revisions are, without its file or its logging."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    made = Config(attributes={"connection": connection})
+    made.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return made
+
+
+def _on_postgres(connection: sa.Connection, revision: str) -> None:
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT_S:.0f}s'")
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    _upgrade(connection, revision)
+    connection.commit()
+
+
+def _on_sqlite(connection: sa.Connection, revision: str) -> None:
+    # Alembic changes a SQLite table by copying and dropping it, which foreign keys would turn into deleting its rows;
+    # the pragmas have no effect within a transaction.
+    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"):
+        connection.exec_driver_sql(statement)
+    _upgrade(connection, revision)
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        raise RuntimeError(f"the migration would leave {len(broken)} rows that refer to nothing; nothing was changed")
+    connection.commit()
+
+
+def _upgrade(connection: sa.Connection, revision: str) -> None:
+    settings = config(connection)
+    script = ScriptDirectory.from_config(settings)
+    found: Any = MigrationContext.configure(connection).get_current_revision()
+    head = script.get_current_head() or ""
+    known = {each.revision for each in script.walk_revisions()}
+    if found is not None and found not in known:
+        raise UnknownRevision(connection.engine.url.render_as_string(hide_password=True), found, head)
+    if found != (head if revision == "head" else revision):
+        command.upgrade(settings, revision)

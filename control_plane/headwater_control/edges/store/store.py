@@ -1,0 +1,127 @@
+"""The store: consistent views, and transactions that are durable once committed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+from headwater_wire.ids import Digest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlmodel import SQLModel
+
+from headwater_control.core.runs import RoundState
+from headwater_control.edges.store.devices import SqlDevices
+from headwater_control.edges.store.engines import Engines, opened, parsed
+from headwater_control.edges.store.migrate import migrate
+from headwater_control.edges.store.models import SqlModels
+from headwater_control.edges.store.rollouts import SqlRollouts
+from headwater_control.edges.store.rows import Rows, translated
+from headwater_control.edges.store.runs import SqlRuns
+from headwater_control.edges.store.tasks import SqlTasks
+from headwater_control.ports import Busy
+
+_WAIT_S = 10.0  # for the transactions before this one
+_FINAL_ROUNDS = [state.value for state in RoundState if state.final]
+
+
+class SqlTransaction:
+    """All repositories on one connection."""
+
+    def __init__(self, connection: AsyncConnection, *, writable: bool) -> None:
+        self._rows = rows = Rows(connection, writable=writable)
+        self.devices = SqlDevices(rows)
+        self.models = SqlModels(rows)
+        self.runs = SqlRuns(rows)
+        self.tasks = SqlTasks(rows)
+        self.rollouts = SqlRollouts(rows)
+
+    async def live_blobs(self) -> frozenset[Digest]:
+        """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""
+        return frozenset(Digest(row[0]) for row in await self._rows.all(_LIVE))
+
+
+class SqlStore:
+    """The database, migrated."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[SqlTransaction]:
+        """Open a consistent view."""
+        async with _connected(self._engines.reading) as connection:
+            yield SqlTransaction(connection, writable=False)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[SqlTransaction]:
+        """Open a transaction: committed, durably, on a clean exit; rolled back on an exception."""
+        async with self._in_turn(), _connected(self._engines.writing) as connection:
+            yield SqlTransaction(connection, writable=True)
+            with translated():
+                await connection.commit()
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        if not self._engines.one_writer:
+            yield
+            return
+        try:
+            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+        except TimeoutError:
+            raise Busy(
+                "other transactions took too long: run it again (never open a write() within a write())"
+            ) from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+@asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[SqlStore]:
+    """Open `sqlite:///path` or `postgresql://…`, bring its tables up to date, and close it at the end.
+
+    Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
+    """
+    async with opened(parsed(url)) as engines:
+        await migrate(engines.writing.url)
+        yield SqlStore(engines)
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    try:
+        with translated():
+            connection = await engine.connect()
+    except OSError as error:
+        raise Busy(f"the database can't be reached: {error}") from error
+    try:
+        with translated():
+            await connection.begin()
+        yield connection
+    finally:
+        await asyncio.shield(connection.close())  # rolls back what is not committed
+
+
+def _live_blobs() -> sa.Select[str]:
+    tables = SQLModel.metadata.tables
+    model, version, task, round_ = (tables[name].c for name in ("model", "version", "task", "round"))
+    same_round = sa.and_(task.run == round_.run, task.round == round_.number)
+    columns = (
+        model.bundle_digest,
+        model.graph_digest,
+        version.parameters_digest,
+        version.onnx_digest,
+        version.reference_digest,
+    )
+    deltas = (
+        sa.select(task.delta_digest)
+        .select_from(tables["task"].join(tables["round"], same_round))
+        .where(round_.state.not_in(_FINAL_ROUNDS))
+    )
+    every = sa.union(*(sa.select(column.label("digest")) for column in columns), deltas).subquery()
+    return sa.select(every.c.digest).where(every.c.digest.is_not(None))
+
+
+_LIVE = _live_blobs()
