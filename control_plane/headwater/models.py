@@ -59,15 +59,13 @@ class Versions:
         """Read one."""
         return self._transport.get(Version, f"/v1/versions/{version}")
 
-    def import_file(
-        self, file: Path | str, *, model: str, parent: str | None = None, on_bytes: OnBytes | None = None
-    ) -> Version:
+    def import_file(self, file: Path | str, *, model: str, on_bytes: OnBytes | None = None) -> Version:
         """Make a version of centrally retrained parameters: .safetensors or .npz by parameter name, or .onnx."""
         file = Path(file)
         form = _FORMATS.get(file.suffix.lower())
         if form is None:
             raise Invalid(f"{file} is of an unknown kind: parameters come as .safetensors, .npz or .onnx")
-        query = [("model", model), ("format", form)] + ([("parent", parent)] if parent else [])
+        query = [("model", model), ("format", form)]
         return self._transport.send_file(Version, "/v1/versions", file, query, on_bytes)
 
     def export(self, version: str, to: Path | str, *, on_bytes: OnBytes | None = None) -> Path:

@@ -203,13 +203,19 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A round's measurements, weighted by examples; None where nothing was measured."""
+    """A round in numbers, weighted by examples; None where nobody reported any. Held-out ones judge the base."""
 
+    reported: int = 0
     examples: int = 0
     train_loss: float | None = None
     holdout_examples: int = 0
     holdout_loss: float | None = None
-    accuracy: float | None = None  # of the base version on held-out examples
+    holdout_accuracy: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    selecting_s: float | None = None  # from opening to asking
+    collecting_s: float | None = None  # from asking to the freeze
+    merging_s: float | None = None  # from the freeze to the commit
 
 
 @dataclass(frozen=True, slots=True)

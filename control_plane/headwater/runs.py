@@ -37,6 +37,10 @@ class Runs:
         reproducible: bool = False,
         base: str | None = None,
         round_deadline_s: float = 600.0,
+        progress_deadline_s: float = 120.0,
+        over_select: float = 1.3,
+        quorum: float = 0.5,
+        strategy: str = "fedavg",
     ) -> Run:
         """Ask the devices with all labels of `cohort` that have `dataset` to train `model`, from its newest version.
 
@@ -56,6 +60,10 @@ class Runs:
             "reproducible": reproducible,
             "base": base,
             "round_deadline_s": round_deadline_s,
+            "progress_deadline_s": progress_deadline_s,
+            "over_select": over_select,
+            "quorum": quorum,
+            "strategy": strategy,
         }
         return self._transport.post(Run, "/v1/runs", body)
 
@@ -80,9 +88,10 @@ class Runs:
         return self._transport.post(Run, f"/v1/runs/{run}/cancel")
 
     def watch(self, run: str, *, timeout_s: float | None = None) -> Iterator[RunDetail]:
-        """Give the run as it is and each time it changes, until it has ended; a restart of the server is waited out.
+        """Give the run as it is, then each time it changes with its last rounds only, until it has ended.
 
-        Raise `Unfinished` when `timeout_s` have passed, `Unreachable` when the server stays away.
+        A restart of the server is waited out. Raise `Unfinished` when `timeout_s` have passed,
+        `Unreachable` when the server stays away.
         """
         deadline = time.monotonic() + timeout_s if timeout_s is not None else None
         last_heard: float | None = None  # a server that never answered is not waited for
@@ -103,8 +112,9 @@ class Runs:
 
     def wait(self, run: str, *, timeout_s: float | None = None) -> RunDetail:
         """Wait until the run has ended and return it, however it ended."""
-        *_, last = self.watch(run, timeout_s=timeout_s)
-        return last
+        for _ in self.watch(run, timeout_s=timeout_s):
+            pass
+        return self.show(run)
 
     def _events(self, run: str, deadline: float | None) -> Iterator[RunDetail | None]:
         """Read server-sent events; None: a sign of life."""

@@ -10,13 +10,12 @@ from typing import Any
 import grpc
 from headwater_wire.convert import answer_to, offer_from, receipt_to, sync_from
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import DeviceId, TaskId, check_digest, check_name
+from headwater_wire.ids import DeviceId, check_digest, check_name
 from headwater_wire.messages import Offer, Receipt
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
 from headwater_control.gates.status import Code, Full, Refused, answered
-from headwater_control.ports import Staging
 from headwater_control.service import deltas
 from headwater_control.service.sync import sync
 from headwater_control.service.world import World
@@ -48,15 +47,6 @@ class Patience:
     commit_s: float = 300.0
 
 
-@dataclass(slots=True)
-class _Upload:
-    """An upload in progress: `deadline` is moved with each part, and to now when a newer one takes over."""
-
-    deadline: asyncio.Timeout
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    committing: bool = False
-
-
 @dataclass
 class GrpcGate(stubs.GatewayServicer):
     """Serves devices: so many uploads and fetches at the same time; more are told when to come back."""
@@ -66,7 +56,6 @@ class GrpcGate(stubs.GatewayServicer):
     fetches: int = 64
     patience: Patience = field(default_factory=Patience)
     _busy: dict[str, int] = field(default_factory=lambda: {"uploads": 0, "fetches": 0})
-    _by_task: dict[TaskId, _Upload] = field(default_factory=dict)
 
     async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802 (the contract's name)
         """Take reports, tell what the device should hold."""
@@ -103,33 +92,19 @@ class GrpcGate(stubs.GatewayServicer):
             with self._admitted("uploads", self.uploads):
                 async with asyncio.timeout(self.patience.part_s) as deadline:
                     offer = _offer(await context.read())
-                    async with self._alone(offer.task, deadline) as upload:
-                        await context.write(
-                            pb.UploadReply(receipt=receipt_to(await self._take(offer, upload, context)))
-                        )
+                    receipt = await deltas.offer(self.world, offer) or await self._take(offer, deadline, context)
+                    await context.write(pb.UploadReply(receipt=receipt_to(receipt)))
 
-    async def _take(self, offer: Offer, upload: _Upload, context: Context) -> Receipt:
-        if receipt := await deltas.offer(self.world, offer):
-            return receipt
-        async with self.world.blobs.stage(f"{offer.task}-{offer.delta.digest[:16]}", offer.delta) as staging:
+    async def _take(self, offer: Offer, deadline: asyncio.Timeout, context: Context) -> Receipt:
+        """Receive and commit. A second upload of the task takes the staging over, and this one ends."""
+        now = asyncio.get_running_loop().time
+        async with self.world.blobs.stage(offer.task, offer.delta) as staging:
             await context.write(pb.UploadReply(resume_at=staging.offset))
-            await self._receive(offer, staging, upload, context)
-            upload.committing = True
-            upload.deadline.reschedule(asyncio.get_running_loop().time() + self.patience.commit_s)
+            while staging.offset < offer.delta.size:
+                await staging.write(_chunk(await context.read(), staging.offset, offer.delta.size))
+                deadline.reschedule(now() + self.patience.part_s)
+            deadline.reschedule(now() + self.patience.commit_s)
             return await deltas.commit(self.world, offer, staging)
-
-    async def _receive(self, offer: Offer, staging: Staging, upload: _Upload, context: Context) -> None:
-        loop = asyncio.get_running_loop()
-        while staging.offset < offer.delta.size:
-            part = await context.read()
-            if part is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
-                raise Refused(
-                    Code.CANCELLED, f"the upload ended after {staging.offset} of {offer.delta.size} bytes: resume it"
-                )
-            if part.WhichOneof("part") != "chunk" or not part.chunk:
-                raise Malformed("after its offer an upload is made of chunks with bytes in them")
-            await staging.write(part.chunk)
-            upload.deadline.reschedule(loop.time() + self.patience.part_s)
 
     @contextmanager
     def _admitted(self, what: str, most: int) -> Iterator[None]:
@@ -141,26 +116,19 @@ class GrpcGate(stubs.GatewayServicer):
         finally:
             self._busy[what] -= 1
 
-    @asynccontextmanager
-    async def _alone(self, task: TaskId, deadline: asyncio.Timeout) -> AsyncIterator[_Upload]:
-        """Be the only upload of a task: an older call is the trace of a broken connection, unless it is committing."""
-        loop = asyncio.get_running_loop()
-        while older := self._by_task.get(task):
-            if not older.committing and not older.deadline.expired():
-                older.deadline.reschedule(loop.time())
-            await older.over.wait()
-        self._by_task[task] = upload = _Upload(deadline)
-        try:
-            yield upload
-        finally:
-            del self._by_task[task]
-            upload.over.set()
-
 
 def _offer(part: object) -> Offer:
     if not isinstance(part, pb.UploadPart) or part.WhichOneof("part") != "offer":
         raise Malformed("an upload begins with an offer")
     return offer_from(part.offer)
+
+
+def _chunk(part: object, offset: int, size: int) -> bytes:
+    if part is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
+        raise Refused(Code.CANCELLED, f"the upload ended after {offset} of {size} bytes: call again to resume it")
+    if not isinstance(part, pb.UploadPart) or not part.chunk:
+        raise Malformed("after its offer an upload is made of chunks with bytes in them")
+    return part.chunk
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
 
+from headwater_control.ports import TakenOver
 from headwater_control.service.errors import Conflict, NotFound, ServiceError
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ def code_of(error: Exception) -> grpc.StatusCode:
             return Code.INVALID_ARGUMENT
         case TimeoutError():
             return Code.DEADLINE_EXCEEDED
+        case TakenOver():
+            return Code.CANCELLED
+        case OSError():  # a full disk: the agent keeps its spool and comes again
+            return Code.UNAVAILABLE
         case _:
             return Code.INTERNAL
 
@@ -60,7 +65,7 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any], call: str) -> As
     except Exception as error:
         code = code_of(error)
         sentence = str(error)
-        if code is Code.INTERNAL:
+        if code in {Code.INTERNAL, Code.UNAVAILABLE}:
             log.exception("%s failed", call)
             sentence = "the control plane failed; its log says why"
         elif code is Code.DEADLINE_EXCEEDED:

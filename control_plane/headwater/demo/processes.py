@@ -1,0 +1,203 @@
+"""A control plane and agents as real processes on loopback: started, awaited, stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from headwater.client import Client
+from headwater.errors import HeadwaterError
+
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.02
+_TAIL_BYTES = 3000
+
+
+class ProcessError(HeadwaterError):
+    """A process that did not start, or ended by itself: its last words stand in the message."""
+
+
+class Process:
+    """One child process in a process group of its own, with its output in a file. A context: leaving it stops it."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start `command`; HEADWATER_* variables of this process are not passed on, those in `env` are."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("HEADWATER_")}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**clean, **(env or {})},
+                start_new_session=True,  # Ctrl-C is ours to handle: they are stopped in order
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its group's too."""
+        return self._child.pid
+
+    def exit_code(self) -> int | None:
+        """Say how it ended; None while it runs."""
+        return self._child.poll()
+
+    def tail(self) -> str:
+        """Give the end of its output."""
+        return self.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+
+    def require_alive(self) -> None:
+        """Raise `ProcessError` with its last words if it has ended."""
+        if (code := self.exit_code()) is not None:
+            raise ProcessError(f"{self.name} ended with exit code {code}; its log {self.log} ends so:\n{self.tail()}")
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; raise TimeoutError."""
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{self.name} is still running after {timeout_s:g} s") from error
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        if self.exit_code() is None:
+            self._child.terminate()
+
+    def kill(self) -> None:
+        """End it and its children at once, as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def stop(self) -> None:
+        """Ask, wait, and insist."""
+        self.terminate()
+        try:
+            self.wait(STOP_WITHIN_S)
+        except TimeoutError:
+            self.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a control plane listens."""
+
+    http: str  # a URL
+    grpc: str  # host:port
+    mqtt: str  # host:port
+    pid: int
+
+
+class ControlPlane(Process):
+    """`headwater serve`, by default on free ports."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        at: Endpoints | None = None,
+    ) -> None:
+        """Start one; `at` takes the ports of an earlier one, `prefix` is put before the command."""
+        ports = {
+            "http": at.http.removeprefix("http://") if at else "127.0.0.1:0",
+            "grpc": at.grpc if at else "127.0.0.1:0",
+            "mqtt": at.mqtt if at else "127.0.0.1:0",
+        }
+        flags = [word for name, address in ports.items() for word in (f"--{name}", address)]
+        self._endpoints_file = data_dir / "endpoints.json"
+        command = [sys.executable, "-m", "headwater_control", "--data-dir", str(data_dir), *flags, *arguments]
+        super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env)
+
+    def ready(self, within_s: float = READY_WITHIN_S) -> Endpoints:
+        """Wait until it serves; raise `ProcessError` if it ends or takes too long."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            self.require_alive()
+            if (found := self._endpoints()) and _is_ready(found):
+                return found
+            time.sleep(_LOOK_EVERY_S)
+        raise ProcessError(f"the control plane is not ready after {within_s:g} s; its log ends so:\n{self.tail()}")
+
+    def _endpoints(self) -> Endpoints | None:
+        try:
+            tree = json.loads(self._endpoints_file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        found = Endpoints(tree["http"], tree["grpc"], tree["mqtt"], tree["pid"])
+        ours = found.pid == self.pid or _parent_of(found.pid) == self.pid  # under a prefix it is our grandchild
+        return found if ours else None
+
+
+class Agent(Process):
+    """`headwater-agent run`."""
+
+    def __init__(
+        self, config: Path, *, log: Path, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
+        """Start one with a configuration file."""
+        command = [sys.executable, "-m", "headwater_agent", "run", "--config", str(config)]
+        super().__init__(f"the agent of {config.parent.name}", [*prefix, *command], log, env)
+
+
+@contextmanager
+def all_stopped(processes: list[Process]) -> Iterator[list[Process]]:
+    """Stop, at the end and all at once, whatever was put into the list: the last one started first."""
+    try:
+        yield processes
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in reversed(processes):
+            process.stop()
+
+
+def registered(client: Client, devices: Sequence[str], processes: Sequence[Process]) -> None:
+    """Wait until all `devices` are online and have told their datasets; raise `ProcessError`."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    missing = set(devices)
+    while missing:
+        for process in processes:
+            process.require_alive()
+        missing = set(devices) - {device.id for device in client.devices.list() if device.online and device.datasets}
+        if missing and time.monotonic() > deadline:
+            raise ProcessError(f"not registered after {READY_WITHIN_S:g} s: {', '.join(sorted(missing))}")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _is_ready(endpoints: Endpoints) -> bool:
+    try:
+        with Client(endpoints.http, timeout_s=5.0) as client:
+            return client.health().ready
+    except HeadwaterError:
+        return False
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])

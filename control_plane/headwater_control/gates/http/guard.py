@@ -1,0 +1,74 @@
+"""Keeps requests out that a web page elsewhere has smuggled in, and bodies that are too large."""
+
+import ipaddress
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headwater_control.gates.http import problems
+
+JSON_LIMIT_BYTES = 1024 * 1024
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """ASGI middleware. `uploads` are the paths to which a POST may carry a file."""
+
+    app: ASGIApp
+    file_limit_bytes: int
+    uploads: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        limit = self.file_limit_bytes if scope["path"] in self.uploads else JSON_LIMIT_BYTES
+        host = headers.get("host", "")
+        if not _is_loopback(host):
+            # A page whose name resolves to 127.0.0.1 (DNS rebinding) would be of one origin with us.
+            detail = f"the Host header is {host[:80]!r}: reach the control plane as 127.0.0.1 or localhost"
+            await problems.answer(scope["path"], HTTPStatus.MISDIRECTED_REQUEST, detail)(scope, receive, send)
+        elif scope["method"] not in _SAFE and "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+            detail = f"a page of {headers['origin'][:80]!r} may not change anything here"
+            await problems.answer(scope["path"], HTTPStatus.FORBIDDEN, detail)(scope, receive, send)
+        elif (length := headers.get("content-length", "0")).isdecimal() and int(length) > limit:
+            await problems.answer(scope["path"], HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit))(
+                scope, receive, send
+            )
+        else:
+            await self.app(scope, _counted(receive, limit), send)
+
+
+def too_large(limit: int) -> str:
+    """Say what the limit is."""
+    return f"the body is larger than {limit:,} bytes; model_size_limit_mb in the configuration is the limit for files"
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    received = 0
+
+    async def counting() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit))
+        return message
+
+    return counting
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname if "@" not in host else None
+    if name is None:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

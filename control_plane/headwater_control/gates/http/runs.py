@@ -1,0 +1,72 @@
+"""/v1/runs: training, started, steered and watched."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from headwater_wire.ids import RunId, VersionId
+
+from headwater_control.core.runs import RunState
+from headwater_control.gates.http import schemas
+from headwater_control.gates.http.events import follow
+from headwater_control.gates.http.within import InWorld
+from headwater_control.service import runs
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+
+@router.post("", status_code=201)
+async def start(world: InWorld, request: schemas.RunStart) -> schemas.Run:
+    """Start a run."""
+    values = request.model_dump(exclude={"base", "cohort"})
+    asked = runs.RunRequest(
+        **values,
+        base=VersionId(request.base) if request.base else None,
+        cohort=tuple(sorted(request.cohort.items())),
+    )
+    return schemas.Run.model_validate(await runs.start(world, asked))
+
+
+@router.get("")
+async def list_all(world: InWorld, state: Annotated[list[RunState] | None, Query()] = None) -> list[schemas.Run]:
+    """List the runs in one of the states (none: all), oldest first."""
+    return [schemas.Run.model_validate(run) for run in await runs.list_runs(world, tuple(state or ()))]
+
+
+@router.get("/{run}")
+async def show(world: InWorld, run: schemas.Name) -> schemas.RunDetail:
+    """Show one, round by round: who was asked, who reported, who dropped and why."""
+    return schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run)))
+
+
+@router.post("/{run}/pause")
+async def pause(world: InWorld, run: schemas.Name) -> schemas.Run:
+    """Open no new round; the open one is finished."""
+    return schemas.Run.model_validate(await runs.pause(world, RunId(run)))
+
+
+@router.post("/{run}/resume")
+async def resume(world: InWorld, run: schemas.Name) -> schemas.Run:
+    """Go on after a pause."""
+    return schemas.Run.model_validate(await runs.resume(world, RunId(run)))
+
+
+@router.post("/{run}/cancel")
+async def cancel(world: InWorld, run: schemas.Name) -> schemas.Run:
+    """End it and its open tasks; its versions stay."""
+    return schemas.Run.model_validate(await runs.cancel(world, RunId(run)))
+
+
+@router.get(
+    "/{run}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "server-sent events, each a RunDetail"}},
+)
+async def events(world: InWorld, run: schemas.Name, request: Request) -> StreamingResponse:
+    """Tell the run as it is, then each time it changes with its last rounds, until it has ended."""
+    first = await runs.show_run(world, RunId(run))
+    return StreamingResponse(
+        follow(world, first, request.app.state.stopping),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store"},
+    )

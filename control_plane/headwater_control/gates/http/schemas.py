@@ -1,0 +1,326 @@
+"""What the HTTP API says of each thing: the contract with the SDK and with everybody's curl."""
+
+import math
+from datetime import datetime
+from typing import Annotated
+
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import check_name
+from headwater_wire.messages import Phase
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from headwater_control.core.rollout import DeploymentState, RolloutState
+from headwater_control.core.runs import RoundState, RunState, TaskState
+from headwater_control.service.runs import RoundView
+
+
+def _name(text: str) -> str:
+    try:
+        return check_name(text, "this")
+    except Malformed as error:
+        raise ValueError(str(error)) from error
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Labels = Annotated[dict[Name, Name], BeforeValidator(dict)]  # records keep them as sorted pairs
+Measured = Annotated[float | None, BeforeValidator(_finite)]  # JSON has no NaN: null, then
+
+
+class Record(BaseModel):
+    """Made from a record's attributes."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Health(Record):
+    """Whether the control plane works; `problems` name the parts that don't."""
+
+    ready: bool
+    version: str
+    problems: list[str]
+
+
+class Blob(Record):
+    """A stored object, by the SHA-256 of its bytes."""
+
+    digest: str
+    size: int
+
+
+class Column(Record):
+    """One tensor that a dataset provides: a model input's, or "label"."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Dataset(Record):
+    """A dataset on a device: its name, schema and count are all that is known here."""
+
+    name: str
+    examples: int
+    columns: list[Column]
+    problem: str
+
+
+class Inventory(Record):
+    """What a box is made of."""
+
+    hostname: str
+    machine: str
+    system: str
+    cpus: int
+    memory_bytes: int
+    disk_free_bytes: int
+    agent_version: str
+    python_version: str
+
+
+class Device(Record):
+    """One edge box. It has taken in every change meant for it once `held_revision` is `revision`."""
+
+    id: str
+    registered_at: datetime
+    labels: Labels
+    inventory: Inventory
+    datasets: list[Dataset]
+    engines: list[str]
+    revision: int
+    held_revision: int
+    online: bool
+    presence_at: datetime | None
+    last_seen: datetime | None
+
+
+class Metrics(Record):
+    """What a task measured. Losses are means per example; the held-out share judges the base version."""
+
+    examples: int
+    train_loss: Measured
+    holdout_examples: int
+    holdout_loss: Measured
+    holdout_correct: float
+    seconds: float
+
+
+class Task(Record):
+    """One device's share of a round."""
+
+    id: str
+    run: str
+    round: int
+    device: str
+    state: TaskState
+    opened_at: datetime
+    deadline: datetime
+    phase: Phase | None
+    step: int
+    steps: int
+    loss: Measured
+    waiting_for: str
+    reason: str
+    metrics: Metrics | None
+    bytes_up: int
+    bytes_down: int
+    closed_at: datetime | None
+
+
+class Deployment(Record):
+    """One device's install of a rollout's version."""
+
+    rollout: str
+    device: str
+    model: str
+    version: str
+    generation: int
+    state: DeploymentState
+    updated_at: datetime
+    problem: str
+
+
+class DeviceDetail(Record):
+    """A device with its open tasks, its installs, and why it is not training (empty: it is)."""
+
+    device: Device
+    tasks: list[Task]
+    deployments: list[Deployment]
+    not_training: Annotated[list[str], Field(validation_alias="why_not_training")]
+
+
+class Model(Record):
+    """An imported ONNX graph. `elements` counts its trainable numbers."""
+
+    name: str
+    loss: str
+    elements: int
+    bundle: Blob
+    graph: Blob
+    created_at: datetime
+
+
+class Version(Record):
+    """One set of a model's parameters. `run` and `round` made it; null: it was imported."""
+
+    id: str
+    model: str
+    number: int
+    parameters: Blob
+    parent: str | None
+    run: str | None
+    round: int | None
+    created_at: datetime
+
+
+class ModelImport(Record):
+    """What an import made, and what is worth knowing about it."""
+
+    model: Model
+    version: Version
+    notes: list[str]
+
+
+class RunStart(BaseModel):
+    """A request to train."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Name
+    dataset: Name
+    base: Name | None = None
+    rounds: int = Field(10, ge=1, le=100_000)
+    cohort: dict[Name, Name] = Field(default_factory=dict)
+    clients_per_round: int = Field(0, ge=0, le=1_000_000, description="the target; 0: every eligible device")
+    over_select: float = Field(1.3, ge=1, le=100, description="so many times the target are asked")
+    quorum: float = Field(0.5, gt=0, le=1, description="of the target: fewer deltas abandon the round")
+    round_deadline_s: float = Field(600.0, gt=0, le=30 * 86_400)
+    progress_deadline_s: float = Field(120.0, gt=0, le=30 * 86_400)
+    strategy: Name = "fedavg"
+    epochs: int = Field(1, ge=1, le=100_000)
+    batch_size: int = Field(32, ge=1, le=1_000_000)
+    learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
+    holdout: float = Field(0.2, ge=0, lt=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+    reproducible: bool = False
+
+
+class RunSpec(Record):
+    """What was asked of a run."""
+
+    model: str
+    dataset: str
+    base: str
+    rounds: int
+    cohort: Labels
+    clients_per_round: int
+    over_select: float
+    quorum: float
+    round_deadline_s: float
+    progress_deadline_s: float
+    strategy: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    holdout: float
+    seed: int
+    reproducible: bool
+
+
+class Run(Record):
+    """A run and how far it is. `version` is the newest it made, at first its base."""
+
+    id: str
+    spec: RunSpec
+    state: RunState
+    version: str
+    round: int
+    created_at: datetime
+    reason: str
+    ended_at: datetime | None
+
+
+class Scores(Record):
+    """A round in numbers, weighted by examples; null where nobody reported any. Held-out ones judge the base."""
+
+    reported: int
+    examples: int
+    train_loss: Measured
+    holdout_examples: int
+    holdout_loss: Measured
+    holdout_accuracy: Measured
+    bytes_up: int
+    bytes_down: int
+    selecting_s: float | None
+    collecting_s: float | None
+    merging_s: float | None
+
+
+class RoundFacts(Record):
+    """How one select, collect, merge cycle stands. The last one of a run only evaluates."""
+
+    number: int
+    state: RoundState
+    base: str
+    evaluate: bool
+    opened_at: datetime
+    target: int
+    quorum: int
+    deadline: datetime | None
+    merged: str | None
+    collected_at: datetime | None
+    closed_at: datetime | None
+    reason: str
+
+
+class Round(RoundFacts):
+    """A round: who was asked, who reported, who dropped and why."""
+
+    scores: Scores
+    tasks: list[Task]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, view: object) -> object:
+        if not isinstance(view, RoundView):
+            return view
+        facts = {name: getattr(view.round, name) for name in RoundFacts.model_fields}
+        return {**facts, "scores": view.metrics, "tasks": view.tasks}
+
+
+class RunDetail(Record):
+    """A run with its rounds, first to last."""
+
+    run: Run
+    rounds: list[Round]
+
+
+class RolloutStart(BaseModel):
+    """A request to send a version to the devices with all of `labels` (none: to all)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Name
+    labels: dict[Name, Name] = Field(default_factory=dict)
+
+
+class Rollout(Record):
+    """Sending a version to devices."""
+
+    id: str
+    model: str
+    version: str
+    labels: Labels
+    generation: int
+    state: RolloutState
+    created_at: datetime
+
+
+class RolloutDetail(Record):
+    """A rollout with each device's install."""
+
+    rollout: Rollout
+    deployments: list[Deployment]
