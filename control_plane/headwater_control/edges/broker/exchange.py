@@ -1,0 +1,354 @@
+"""The broker as a state machine: packets of many connections in, bytes for many connections out, no socket or clock.
+
+Every call takes the time. Each may lead to commands, which `take` hands over; call it until it has none.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from headwater_control.edges.broker.alarms import Alarms
+from headwater_control.edges.broker.filters import parse_filter
+from headwater_control.edges.broker.limits import Limits
+from headwater_control.edges.broker.link import Link, LinkId
+from headwater_control.edges.broker.mailbox import Budget
+from headwater_control.edges.broker.message import Message
+from headwater_control.edges.broker.packets import (
+    Connack,
+    Connect,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsuback,
+    Unsubscribe,
+)
+from headwater_control.edges.broker.reasons import CONNACK_REASONS, DISCONNECT_REASONS, BadPacket, Reason
+from headwater_control.edges.broker.roster import Roster
+from headwater_control.edges.broker.router import Router
+from headwater_control.edges.broker.session import Session
+from headwater_control.edges.broker.tally import Tally
+from headwater_control.edges.broker.terms import Authenticate, Authorize, Credentials, negotiate
+
+_KEEP_ALIVE_FACTOR = 1.5  # [MQTT-3.1.2-22]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Send these bytes."""
+
+    link: LinkId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection, after what was written; `at_once` if the peer doesn't read anyway."""
+
+    link: LinkId
+    at_once: bool = False
+
+
+class Wait(Enum):
+    """What a connection has a deadline for."""
+
+    CONNECT = auto()
+    KEEP_ALIVE = auto()
+    STALL = auto()
+
+
+class Exchange:
+    """All connections, sessions and subscriptions of one broker."""
+
+    def __init__(
+        self, limits: Limits, *, authorize: Authorize, authenticate: Authenticate, new_id: Callable[[], str]
+    ) -> None:
+        self.tally = Tally()
+        self._limits = limits
+        self._authorize = authorize
+        self._authenticate = authenticate
+        self._new_id = new_id
+        budget = Budget(limits.queued_bytes)
+        self._router = Router(limits, budget, self.tally)
+        self._roster = Roster(limits, self._router, budget, self.tally, self._may_publish)
+        self._links: dict[LinkId, Link] = {}
+        self._dirty: dict[LinkId, Link] = {}
+        self._written: list[Link] = []
+        self._alarms: Alarms[tuple[LinkId, Wait]] = Alarms()
+        self._last_link = 0
+
+    # ── what happened ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def opened(self, peer: str, now: float) -> LinkId:
+        """Take in a new connection, from `peer`."""
+        self._last_link += 1
+        link = Link(LinkId(self._last_link), peer, self._limits.burst_bytes, self._dirty, self.tally)
+        self._links[link.id] = link
+        if len(self._links) > self._limits.connections:
+            self.tally.remark(peer, f"refused: there are {self._limits.connections} connections already")
+            self._drop(link, now)
+        else:
+            self._alarms.set((link.id, Wait.CONNECT), now + self._limits.connect_s)
+        return link.id
+
+    def received(self, number: LinkId, packets: Sequence[Packet], now: float) -> None:
+        """Handle what was read from a connection in one piece."""
+        link = self._links.get(number)
+        if link is None or not packets:
+            return
+        # All were sent before any of them was acknowledged: more than we allowed are a violation.
+        unacknowledged = 0
+        for packet in packets:
+            self.tally.packets_in += 1
+            if isinstance(packet, Publish) and packet.qos:
+                unacknowledged += 1
+            try:
+                if unacknowledged > self._limits.receive_maximum:
+                    raise BadPacket(Reason.RECEIVE_MAXIMUM_EXCEEDED, "more unacknowledged messages than we announced")
+                self._handle(link, packet, now)
+            except BadPacket as bad:
+                self._violated(link, bad, now, connecting=isinstance(packet, Connect))
+            if link.closing:
+                return
+        if link.keep_alive_s and not link.paused:
+            self._alarms.set((link.id, Wait.KEEP_ALIVE), now + _KEEP_ALIVE_FACTOR * link.keep_alive_s)
+
+    def violated(self, number: LinkId, bad: BadPacket, now: float, *, connecting: bool) -> None:
+        """Handle bytes that are no packet; `connecting` if they began as a CONNECT."""
+        link = self._links.get(number)
+        if link is not None:
+            self._violated(link, bad, now, connecting=connecting)
+
+    def paused(self, number: LinkId, now: float) -> None:
+        """Note that a connection takes no more at present: it must before long, and isn't read meanwhile."""
+        link = self._links.get(number)
+        if link is not None:
+            link.paused = True
+            self._alarms.cancel((link.id, Wait.KEEP_ALIVE))
+            self._alarms.set((link.id, Wait.STALL), now + self._limits.stall_s)
+
+    def resumed(self, number: LinkId, now: float) -> None:
+        """Note that it does again."""
+        link = self._links.get(number)
+        if link is None:
+            return
+        link.paused = False
+        self._alarms.cancel((link.id, Wait.STALL))
+        if link.keep_alive_s:
+            self._alarms.set((link.id, Wait.KEEP_ALIVE), now + _KEEP_ALIVE_FACTOR * link.keep_alive_s)
+        if (session := self._session(link)) is not None:
+            self._router.serve(session, now)
+
+    def closed(self, number: LinkId, now: float) -> None:
+        """Note that a connection is gone, for whatever reason."""
+        link = self._links.get(number)
+        if link is not None:
+            link.closing = True
+            self._forget(link, now)
+
+    def advance(self, now: float) -> None:
+        """Do what is due: deadlines of connections, wills, ends of sessions."""
+        for number, wait in self._alarms.due(now):
+            link = self._links.get(number)
+            if link is None:
+                continue
+            match wait:
+                case Wait.CONNECT:
+                    self._drop(link, now)
+                case Wait.KEEP_ALIVE:
+                    self._hang_up(link, Reason.KEEP_ALIVE_TIMEOUT, now)
+                case Wait.STALL:
+                    self.tally.stalled += 1
+                    self.tally.remark(self._name(link), "closed: it does not read what it is sent")
+                    self._drop(link, now)
+        self._roster.advance(now)
+
+    def shut_down(self, now: float) -> None:
+        """Tell every client that the server goes. Sessions go with it, so no will is published."""
+        for link in tuple(self._links.values()):
+            if link.client_id is not None:
+                link.send(Disconnect(Reason.SERVER_SHUTTING_DOWN))
+            link.close()
+        self._links.clear()
+
+    # ── what follows ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, now: float) -> list[Write | Close]:
+        """Hand over what to do. Who kept up with what was handed over the last time gets more."""
+        for link in self._written:
+            if link.open and (session := self._session(link)) is not None:
+                self._router.serve(session, now)
+        self._written = list(self._dirty.values())
+        self._dirty.clear()
+        commands: list[Write | Close] = []
+        for link in self._written:
+            if data := link.take():
+                commands.append(Write(link.id, data))
+            if link.closing:
+                commands.append(Close(link.id, at_once=link.paused))
+        return commands
+
+    def next_at(self) -> float | None:
+        """Tell when `advance` has something to do at the earliest."""
+        return min((at for at in (self._alarms.next_at(), self._roster.next_at()) if at is not None), default=None)
+
+    @property
+    def connections(self) -> int:
+        """Count the open ones."""
+        return len(self._links)
+
+    @property
+    def sessions(self) -> int:
+        """Count those of connected and of absent clients."""
+        return len(self._roster)
+
+    # ── packets ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _handle(self, link: Link, packet: Packet, now: float) -> None:
+        session = self._session(link)
+        if session is None:
+            if not isinstance(packet, Connect):
+                raise BadPacket(Reason.PROTOCOL_ERROR, f"the first packet is {type(packet).__name__}, not Connect")
+            self._connect(link, packet, now)
+            return
+        match packet:
+            case Publish():
+                self._publish(link, session, packet, now)
+            case Puback(packet_id):
+                if session.acknowledge(packet_id):
+                    self._router.serve(session, now)
+            case Subscribe():
+                reasons = tuple(self._subscribe(session, packet, wanted) for wanted in packet.subscriptions)
+                link.send(Suback(packet.packet_id, reasons))
+                self._router.serve(session, now)
+            case Unsubscribe(packet_id, filters):
+                known = tuple(self._router.unsubscribe(session, text) for text in filters)
+                link.send(Unsuback(packet_id, tuple(0 if one else Reason.NO_SUBSCRIPTION_EXISTED for one in known)))
+            case Pingreq():
+                link.send(Pingresp())
+            case Disconnect():
+                self._disconnect(link, session, packet, now)
+            case _:
+                raise BadPacket(Reason.PROTOCOL_ERROR, f"a client does not send {type(packet).__name__} here")
+
+    def _connect(self, link: Link, connect: Connect, now: float) -> None:
+        terms = negotiate(connect, self._limits, self._new_id)
+        if isinstance(terms, Reason):
+            self._turn_away(link, terms, now, connect.client_id)
+            return
+        client_id = terms.client_id
+        if not self._authenticate(Credentials(client_id, connect.username, connect.password, link.peer)):
+            self._turn_away(link, Reason.BAD_USER_OR_PASSWORD, now, client_id)
+        elif connect.will is not None and not self._may_publish(client_id, connect.will.topic):
+            self._turn_away(link, Reason.NOT_AUTHORIZED, now, client_id)
+        elif self._roster.full(client_id):
+            self._turn_away(link, Reason.QUOTA_EXCEEDED, now, client_id)
+        else:
+            former = self._roster.get(client_id)
+            if former is not None and former.link is not None:
+                self._hang_up(former.link, Reason.SESSION_TAKEN_OVER, now)
+            self._alarms.cancel((link.id, Wait.CONNECT))
+            link.client_id = client_id
+            link.keep_alive_s = terms.keep_alive_s
+            link.maximum_packet_bytes = terms.maximum_packet_bytes
+            self._roster.admit(link, terms, connect.will, now, clean_start=connect.clean_start)
+
+    def _publish(self, link: Link, session: Session, packet: Publish, now: float) -> None:
+        if packet.qos > 1:
+            raise BadPacket(Reason.QOS_NOT_SUPPORTED, "PUBLISH with QoS 2, where Maximum QoS is 1")
+        if packet.retain:
+            raise BadPacket(Reason.RETAIN_NOT_SUPPORTED, "a retained PUBLISH, where nothing is retained")
+        if packet.properties.topic_alias is not None:
+            raise BadPacket(Reason.TOPIC_ALIAS_INVALID, "a topic alias, where Topic Alias Maximum is 0")
+        if packet.properties.subscription_ids:
+            raise BadPacket(Reason.PROTOCOL_ERROR, "a client's PUBLISH with a subscription identifier")
+        self.tally.messages_in += 1
+        reason = Reason.SUCCESS
+        if packet.topic.count("/") >= self._limits.topic_levels:
+            reason = Reason.TOPIC_NAME_INVALID
+        elif not self._may_publish(session.client_id, packet.topic):
+            reason = Reason.NOT_AUTHORIZED
+        if reason:
+            self.tally.refused += 1
+        else:
+            sender = session.client_id
+            message = Message.of(packet.topic, packet.payload, packet.qos, packet.properties, sender=sender, now=now)
+            if not self._router.publish(message, now):
+                reason = Reason.NO_MATCHING_SUBSCRIBERS
+        if packet.qos:
+            link.send(Puback(packet.packet_id, reason))
+
+    def _subscribe(self, session: Session, packet: Subscribe, wanted: Subscription) -> int:
+        topic = parse_filter(wanted.filter).topic
+        if topic.count("/") >= self._limits.topic_levels:
+            return Reason.TOPIC_FILTER_INVALID
+        if not self._authorize(session.client_id, "subscribe", topic):
+            self.tally.refused += 1
+            return Reason.NOT_AUTHORIZED
+        if wanted.filter not in session.filters and len(session.filters) >= self._limits.subscriptions:
+            return Reason.QUOTA_EXCEEDED
+        self._router.subscribe(session, wanted, packet.properties.subscription_id)
+        return min(wanted.qos, 1)
+
+    def _disconnect(self, link: Link, session: Session, packet: Disconnect, now: float) -> None:
+        expiry_s = packet.properties.session_expiry_s
+        if expiry_s is not None:
+            if expiry_s and not session.expiry_s:
+                raise BadPacket(Reason.PROTOCOL_ERROR, "DISCONNECT asks to keep a session that CONNECT did not")
+            session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
+        if packet.reason == Reason.SUCCESS:
+            session.will = None
+        self._drop(link, now)
+
+    # ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _violated(self, link: Link, bad: BadPacket, now: float, *, connecting: bool) -> None:
+        self.tally.malformed += 1
+        if link.client_id is not None:
+            reason = bad.reason if bad.reason in DISCONNECT_REASONS else Reason.PROTOCOL_ERROR
+            self.tally.remark(self._name(link), f"disconnected: {bad}")
+            self._hang_up(link, reason, now)
+        elif connecting:
+            self._turn_away(
+                link, bad.reason if bad.reason in CONNACK_REASONS else Reason.MALFORMED_PACKET, now, str(bad)
+            )
+        else:  # nothing may be sent to who has not introduced itself
+            self.tally.remark(self._name(link), f"closed: {bad}")
+            self._drop(link, now)
+
+    def _turn_away(self, link: Link, reason: Reason, now: float, who: str) -> None:
+        self.tally.remark(self._name(link), f"refused {who[:200]!r}: {reason.name.lower()}")
+        link.send(Connack(reason))
+        self._drop(link, now)
+
+    def _hang_up(self, link: Link, reason: Reason, now: float) -> None:
+        link.send(Disconnect(reason))
+        self._drop(link, now)
+
+    def _drop(self, link: Link, now: float) -> None:
+        link.close()
+        self._forget(link, now)
+
+    def _forget(self, link: Link, now: float) -> None:
+        session = self._session(link)
+        del self._links[link.id]
+        for wait in Wait:
+            self._alarms.cancel((link.id, wait))
+        if session is not None:
+            self._roster.lost(session, now)
+
+    def _session(self, link: Link) -> Session | None:
+        session = None if link.client_id is None else self._roster.get(link.client_id)
+        return session if session is not None and session.link is link else None
+
+    def _may_publish(self, client_id: str, topic: str) -> bool:
+        return self._authorize(client_id, "publish", topic)
+
+    @staticmethod
+    def _name(link: Link) -> str:
+        return link.client_id or link.peer

@@ -1,0 +1,81 @@
+"""A shared subscription: each message goes to one of its members, and waits in common while none can take it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headwater_control.edges.broker.mailbox import Mailbox
+from headwater_control.edges.broker.message import Message, Parcel
+from headwater_control.edges.broker.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What one session asked for with one filter."""
+
+    session: Session
+    qos: int
+    subscription_id: int | None = None
+    no_local: bool = False
+
+
+class Group:
+    """Members take turns. What has not been sent yet belongs to the group, so a member that goes takes none along."""
+
+    def __init__(self, backlog: Mailbox) -> None:
+        self.backlog = backlog
+        self._members: dict[str, Membership] = {}  # in the order of their turns
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    def join(self, membership: Membership) -> None:
+        """Add a member, or change its options."""
+        self._members[membership.session.client_id] = membership
+
+    def leave(self, client_id: str) -> None:
+        """Remove a member; the last one takes the backlog with it."""
+        self._members.pop(client_id, None)
+        if not self._members:
+            self.backlog.clear()
+
+    def members(self) -> Iterator[Membership]:
+        """List the members, next turn first."""
+        return iter(self._members.values())
+
+    def publish(self, message: Message, now: float) -> None:
+        """Pass a message on, or keep it for whoever can take it first; QoS 0 is not kept for absent members."""
+        if self._keeps(message.qos) and self.backlog.put(Parcel(message, message.qos, (), self), now):
+            self.serve(now)
+
+    def serve(self, now: float) -> None:
+        """Hand out the backlog for as long as a member can take more."""
+        while self.backlog and (member := self._turn()) is not None:
+            parcel = self.backlog.pop(now)
+            if parcel is None:
+                return
+            ids = () if member.subscription_id is None else (member.subscription_id,)
+            member.session.deliver(Parcel(parcel.message, min(parcel.qos, member.qos), ids, self), now)
+
+    def take_back(self, parcels: Iterator[Parcel], now: float) -> None:
+        """Give others what a member that is gone for good had not acknowledged, before anything newer."""
+        if not self._members:
+            return
+        for parcel in reversed(list(parcels)):
+            self.backlog.put_back(Parcel(parcel.message, parcel.message.qos, (), self))
+        self.serve(now)
+
+    def absent(self) -> None:
+        """Note that a member lost its connection: with nobody there, QoS 0 is let go."""
+        if not any(member.session.link for member in self._members.values()):
+            self.backlog.forget_qos0()
+
+    def _keeps(self, qos: int) -> bool:
+        return any(member.session.link is not None or min(qos, member.qos) for member in self._members.values())
+
+    def _turn(self) -> Membership | None:
+        for client_id, member in self._members.items():
+            if member.session.idle:
+                del self._members[client_id]
+                self._members[client_id] = member  # its next turn comes last
+                return member
+        return None

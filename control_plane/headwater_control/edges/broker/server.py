@@ -1,0 +1,236 @@
+"""The sockets around the exchange: one protocol object a connection, one timer for all deadlines."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from secrets import token_hex
+from typing import cast
+
+from headwater_control.edges.broker.exchange import Close, Exchange, Write
+from headwater_control.edges.broker.framing import Decoder
+from headwater_control.edges.broker.limits import Limits
+from headwater_control.edges.broker.link import LinkId
+from headwater_control.edges.broker.packets import Packet
+from headwater_control.edges.broker.reasons import BadPacket
+from headwater_control.edges.broker.tally import Tally
+from headwater_control.edges.broker.terms import Authenticate, Authorize, allow_all, welcome_all
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 1024  # connections the kernel holds for us: a fleet comes back all at once
+_WRITE_BUFFER_BYTES = 65_536  # per connection, beyond the kernel's: then writing pauses
+_TURN_PACKETS = 256  # of one connection, beyond receive_maximum, before others have their turn
+
+
+class Broker:
+    """A running broker."""
+
+    def __init__(self, exchange: Exchange, limits: Limits) -> None:
+        self.port = 0
+        self._exchange = exchange
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._connections: dict[LinkId, Connection] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._turning = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def totals(self) -> Tally:
+        """Copy what was counted since the start."""
+        tally = self._exchange.tally
+        return replace(tally, drops=tally.drops.copy())
+
+    @property
+    def connections(self) -> int:
+        """Count the open connections."""
+        return self._exchange.connections
+
+    @property
+    def sessions(self) -> int:
+        """Count the sessions of connected and of absent clients."""
+        return self._exchange.sessions
+
+    def _open(self, connection: "Connection", peer: str) -> LinkId:
+        number = self._exchange.opened(peer, self._loop.time())
+        self._connections[number] = connection
+        self._empty.clear()
+        self._turn()
+        return number
+
+    def _gone(self, number: LinkId) -> None:
+        del self._connections[number]
+        if not self._connections:
+            self._empty.set()
+        self._exchange.closed(number, self._loop.time())
+        self._turn()
+
+    def _turn(self) -> None:
+        """Carry out what follows from an event. Writing may pause or close a connection: that joins this turn."""
+        if self._turning:
+            return
+        self._turning = True
+        try:
+            while commands := self._exchange.take(self._loop.time()):
+                for command in commands:
+                    connection = self._connections.get(command.link)
+                    if connection is None:
+                        continue
+                    match command:
+                        case Write(_, data):
+                            connection.transport.write(data)
+                        case Close(_, at_once):
+                            connection.close(at_once, self._limits.linger_s)
+        finally:
+            self._turning = False
+        for remark in self._exchange.tally.take_remarks():
+            logger.warning("%s: %s", remark.client, remark.what)
+        self._arm()
+
+    def _arm(self) -> None:
+        at = self._exchange.next_at()
+        if self._timer is not None:
+            if at is not None and self._timer.when() <= at and not self._timer.cancelled():
+                return  # too early does no harm
+            self._timer.cancel()
+        self._timer = None if at is None else self._loop.call_at(at, self._advance)
+
+    def _advance(self) -> None:
+        self._timer = None
+        self._exchange.advance(self._loop.time())
+        self._turn()
+
+    async def _shut_down(self) -> None:
+        """Say goodbye, and see every connection closed: within `linger_s` they are."""
+        self._exchange.shut_down(self._loop.time())
+        self._turn()
+        await self._empty.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Connection(asyncio.Protocol):
+    """One socket."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, broker: Broker, exchange: Exchange, limits: Limits) -> None:
+        self._broker = broker
+        self._exchange = exchange
+        self._decoder = Decoder(limits.packet_bytes)
+        self._turn_packets = limits.receive_maximum + _TURN_PACKETS
+        self._loop = asyncio.get_running_loop()
+        self._reading = True
+        self._writing = True
+        self._deaf = False  # nothing more is read after a violation
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
+        self._link = self._broker._open(self, f"{host}:{port}")
+
+    def data_received(self, data: bytes) -> None:
+        self._exchange.tally.bytes_in += len(data)
+        if not self._deaf:
+            self._decoder.feed(data)
+            self._work()
+
+    def eof_received(self) -> bool:
+        return False  # close, after what is to be written
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._deaf = True
+        if self._end is not None:
+            self._end.cancel()
+        self._broker._gone(self._link)
+
+    def pause_writing(self) -> None:
+        self._writing = False
+        self._read_or_not(ready=True)
+        self._exchange.paused(self._link, self._loop.time())
+        self._broker._turn()
+
+    def resume_writing(self) -> None:
+        self._writing = True
+        self._exchange.resumed(self._link, self._loop.time())
+        self._broker._turn()
+        self._work()
+
+    def close(self, at_once: bool, linger_s: float) -> None:
+        """Close the socket: what was written goes out first, and the peer closes its side, for as long as `linger_s`.
+
+        Until then whatever still comes is read and let go: closing over unread bytes resets the connection, and the
+        peer would never see the reason.
+        """
+        if self._deaf and self._end is not None:
+            return
+        self._deaf = True
+        if at_once or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.abort() if at_once else self.transport.close()
+            return
+        self.transport.write_eof()
+        self._read_or_not(ready=True)
+        self._end = self._loop.call_later(linger_s, self.transport.abort)
+
+    def _work(self) -> None:
+        """Handle what was read, but only so much in one turn; while there is more, or nobody reads, don't read on."""
+        if self._deaf or not self._writing:
+            return
+        packets: list[Packet] = []
+        bad: BadPacket | None = None
+        try:
+            while len(packets) < self._turn_packets and (packet := self._decoder.next()) is not None:
+                packets.append(packet)
+        except BadPacket as error:
+            bad, self._deaf = error, True
+        now = self._loop.time()
+        self._exchange.received(self._link, packets, now)
+        if bad is not None:
+            connecting = self._decoder.first is not None and self._decoder.first >> 4 == 1
+            self._exchange.violated(self._link, bad, now, connecting=connecting)
+        self._broker._turn()
+        full = len(packets) >= self._turn_packets
+        if full and not self._deaf:
+            self._loop.call_soon(self._work)
+        self._read_or_not(ready=not full)
+
+    def _read_or_not(self, *, ready: bool) -> None:
+        wanted = ready and (self._writing or self._deaf)
+        if wanted == self._reading or self.transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+
+@asynccontextmanager
+async def serve(
+    host: str,
+    port: int,
+    *,
+    authorize: Authorize = allow_all,
+    authenticate: Authenticate = welcome_all,
+    limits: Limits | None = None,
+) -> AsyncIterator[Broker]:
+    """Listen on `host` and `port` (0: any free one) until the context ends, then tell every client and close.
+
+    The hooks are called on the event loop, so they must not wait. Raises `OSError` if the address can't be had.
+    """
+    limits = limits or Limits()
+    exchange = Exchange(limits, authorize=authorize, authenticate=authenticate, new_id=lambda: f"auto-{token_hex(8)}")
+    broker = Broker(exchange, limits)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(broker, exchange, limits), host, port, backlog=_BACKLOG
+    )
+    broker.port = server.sockets[0].getsockname()[1]
+    try:
+        yield broker
+    finally:
+        server.close()
+        await broker._shut_down()
