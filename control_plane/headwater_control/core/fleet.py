@@ -1,10 +1,10 @@
 """What the control plane knows of a device, and what follows from its signs of life."""
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from headwater_wire.ids import DeviceId
-from headwater_wire.messages import DatasetCard, Inventory
+from headwater_wire.messages import DatasetCard, Hello, Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +35,54 @@ class Beat:
     epoch: int
     revision: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a device's silence is borne. What was (not) heard before `since` proves nothing: nobody listened."""
+
+    grace_s: float
+    silence_s: float
+    since: datetime
+
+
+def registered(known: Device | None, device: DeviceId, hello: Hello, hello_hash: str, at: datetime) -> Device:
+    """Say what a Hello makes of a device. One of an older life of the agent changes nothing."""
+    if known is None:
+        known = Device(device, registered_at=at)
+    elif hello.epoch < known.epoch:
+        return known
+    if hello.epoch > known.epoch:  # a new life: it counts its presence from the start
+        known = replace(known, epoch=hello.epoch, seq=0)
+    if not known.online:
+        known = replace(known, online=True, presence_at=at)
+    return replace(
+        known,
+        labels=hello.labels,
+        inventory=hello.inventory,
+        datasets=hello.datasets,
+        engines=hello.engines,
+        hello_hash=hello_hash,
+        last_seen=at,
+    )
+
+
+def with_presence(device: Device, online: bool, epoch: int, seq: int, at: datetime) -> Device:
+    """Say what a birth, goodbye or last will makes of a device: the highest (epoch, seq) wins, in whatever order."""
+    if (epoch, seq) < (device.epoch, device.seq):
+        return device
+    changed_at = device.presence_at if device.online == online else at
+    seen = at if online else device.last_seen  # a last will is the broker's word, no sign of life
+    return replace(device, online=online, epoch=epoch, seq=seq, presence_at=changed_at, last_seen=seen)
+
+
+def lost_at(device: Device, patience: Patience) -> datetime:
+    """Say from when on a device is not waited for, if nothing is heard of it until then."""
+    if device.online:
+        return max(device.last_seen or patience.since, patience.since) + timedelta(seconds=patience.silence_s)
+    return max(device.presence_at or patience.since, patience.since) + timedelta(seconds=patience.grace_s)
+
+
+def is_online(device: Device, now: datetime, patience: Patience) -> bool:
+    """Say whether a device can be given work: connected, as far as its last word goes, and not silent for long."""
+    return device.online and now < lost_at(device, patience)

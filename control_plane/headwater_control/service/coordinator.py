@@ -1,6 +1,26 @@
-"""Drives every running run: lead it, look, decide, apply, wait for the next bell or deadline."""
+"""Drives every run that has something to do: lead it, look, decide, apply, wait for the next bell or deadline."""
 
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from headwater_wire.ids import RunId
+
+from headwater_control.core.rounds import next_wake, plan
+from headwater_control.core.runs import RunState
+from headwater_control.ports import Busy, Fenced, Ring
+from headwater_control.service import deployments
+from headwater_control.service.lookup import find_run
+from headwater_control.service.rounds import Lead, apply, forget
+from headwater_control.service.snapshots import load_manifest, load_snapshot
+from headwater_control.service.work import work
+from headwater_control.service.workspace import clear
 from headwater_control.service.world import World
+
+_LOG = logging.getLogger(__name__)
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class Coordinator:
@@ -9,12 +29,121 @@ class Coordinator:
     def __init__(self, world: World, holder: str) -> None:
         self._world = world
         self._holder = holder
+        self._look_s = world.settings.lease_ttl_s / 3  # leases are renewed, and other replicas' changes seen, so often
+        self._started_at: datetime | None = None
+        self._advanced_at: datetime | None = None
 
     @property
     def ready(self) -> bool:
         """Say whether the loop advanced recently."""
-        raise NotImplementedError
+        if self._advanced_at is None:
+            return False
+        return (self._world.clock.now() - self._advanced_at).total_seconds() < self._world.settings.lease_ttl_s
 
     async def run(self) -> None:
         """Coordinate until cancelled."""
-        raise NotImplementedError
+        world = self._world
+        self._started_at = world.clock.now()
+        clear(world.settings.work_dir)
+        async with asyncio.TaskGroup() as tasks:
+            with world.bells.runs() as bell:
+                await self._heal()
+                drivers: dict[RunId, asyncio.Task[None]] = {}
+                while True:
+                    try:
+                        for run in await self._active():
+                            if run not in drivers:
+                                drivers[run] = tasks.create_task(self._drive(run), name=f"coordinator.{run}")
+                        await deployments.settle(world)
+                        self._advanced_at = world.clock.now()
+                    except Busy as error:
+                        _LOG.warning("the database is busy, looking again in %g s: %s", self._look_s, error)
+                    drivers = {run: driver for run, driver in drivers.items() if not driver.done()}
+                    await bell.wait(self._look_s)
+
+    async def _active(self) -> tuple[RunId, ...]:
+        async with self._world.store.read() as tx:
+            return tuple(run.id for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)))
+
+    async def _heal(self) -> None:
+        """Undo what a crash left: blobs that no row needs, and devices that missed a message."""
+        async with self._world.store.read() as tx:
+            live = await tx.live_blobs()
+            fleet = await tx.devices.matching()
+        await self._world.blobs.sweep(live)
+        behind = [Ring(device.id, device.revision) for device in fleet if device.held_revision < device.revision]
+        if behind:
+            await self._world.publisher.publish(behind)
+
+    async def _drive(self, run: RunId) -> None:
+        """Lead a run until it has ended. Trouble is told and tried again, ever more rarely: all state is stored."""
+        clock = self._world.clock
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            began_at = clock.now()
+            try:
+                if await self._lead(run):
+                    return
+            except* Fenced:
+                _LOG.info("another coordinator leads run %s now", run)
+            except* Exception as trouble:
+                _LOG.exception("run %s: trying again in %g s", run, pause_s)
+                await self._tell(run, trouble)
+            if (clock.now() - began_at).total_seconds() > _LONGEST_PAUSE_S:
+                pause_s = _FIRST_PAUSE_S
+            await clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _tell(self, run: RunId, trouble: BaseExceptionGroup[Exception]) -> None:
+        """Note on the run what keeps it, if the database lets us."""
+        first: BaseException = trouble
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        try:
+            async with work(self._world) as unit:
+                known = await find_run(unit.tx, run, lock=True)
+                if not known.state.final:
+                    reason = f"{first!r}; it is tried again (last at {self._world.clock.now():%H:%M:%S} UTC)"
+                    await unit.tx.runs.save(replace(known, reason=reason))
+                    unit.rung.add(run)
+        except Busy:
+            _LOG.warning("run %s: the database is too busy to note why it is stuck", run)
+
+    async def _lead(self, run: RunId) -> bool:
+        """Take the lease and go on while it is ours; say whether the run has ended."""
+        token = await self._renew(run)
+        if token is None:
+            await self._world.clock.sleep(self._look_s)
+            return False
+        manifest = await load_manifest(self._world, run)
+        assert self._started_at is not None
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(self._keep(run, token), name=f"coordinator.{run}.lease")
+            with self._world.bells.lead(run) as bell:
+                while True:
+                    now = self._world.clock.now()
+                    async with self._world.store.read() as tx:
+                        view = await load_snapshot(self._world, tx, run, manifest, self._started_at)
+                    if view.run.state.final:
+                        keeper.cancel()
+                        return True
+                    decisions = plan(view, now)
+                    for decision in decisions:
+                        spent = await apply(self._world, Lead(run, view.run.round, token), decision)
+                        if spent:
+                            tasks.create_task(forget(self._world, spent), name=f"coordinator.{run}.forget")
+                    if not decisions:
+                        wake = next_wake(view, now)
+                        due_s = (wake - now).total_seconds() if wake else self._look_s
+                        await bell.wait(min(due_s, self._look_s))
+
+    async def _keep(self, run: RunId, token: int) -> None:
+        """Renew the lease, also while a merge takes long; raise `Fenced` once it is lost."""
+        while True:
+            await self._world.clock.sleep(self._look_s)
+            if await self._renew(run) != token:
+                raise Fenced(f"the lease on run {run} is lost")
+
+    async def _renew(self, run: RunId) -> int | None:
+        async with self._world.store.write() as tx:
+            return await tx.runs.lead(run, self._holder, self._world.clock.now(), self._world.settings.lease_ttl_s)

@@ -1,15 +1,38 @@
-"""The use cases behind uploads and fetches: a delta in, exactly once; blobs out to those who need them."""
+"""The use cases behind uploads and fetches: a delta in, exactly once; blobs out, to those who need them."""
 
-from headwater_wire.ids import DeviceId, Digest
-from headwater_wire.messages import Offer, Receipt
+from math import isfinite
 
-from headwater_control.ports import Staging
+from headwater_wire.crashpoint import crashpoint
+from headwater_wire.ids import DeviceId, Digest, TaskId
+from headwater_wire.messages import Blob, Metrics, Offer, Phase, Progress, Receipt, ReceiptKind
+
+from headwater_control.core.assignment import CODEC
+from headwater_control.core.runs import TaskRecord, TaskState
+from headwater_control.ports import Staging, Transaction, Unusable
+from headwater_control.service.errors import NotFound
+from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.work import work
 from headwater_control.service.world import World
+
+_BYTES_PER_ELEMENT = 4
+_HEADER_BYTES = 1 << 16  # what a codec may add to the numbers, generously: an offer beyond it is refused unseen
 
 
 async def offer(world: World, offer: Offer) -> Receipt | None:
     """Say what becomes of an offered delta: a final receipt, or None: send it."""
-    raise NotImplementedError
+    now = world.clock.now()
+    async with world.store.read() as tx:
+        task = await tx.tasks.get(offer.task)
+        if (receipt := _final(task, offer)) or task is None:
+            return receipt
+        problem = await _objection(tx, task, offer)
+    if problem:
+        return await _refuse(world, task, problem)
+    if (now - (task.progress_at or task.opened_at)).total_seconds() > world.settings.heartbeat_busy_s:
+        uploading = Progress(task.id, Phase.UPLOADING, task.step, task.steps, task.loss)
+        async with world.store.write() as tx:  # an upload is progress, though no heartbeat has told it yet
+            await tx.tasks.note([(task.device, uploading)], now)
+    return None
 
 
 async def commit(world: World, offer: Offer, staging: Staging) -> Receipt:
@@ -17,14 +40,128 @@ async def commit(world: World, offer: Offer, staging: Staging) -> Receipt:
 
     Raises `DigestMismatch` or `LengthMismatch` if the bytes are not the announced ones: send them again.
     """
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        task = await tx.tasks.get(offer.task)
+        if (receipt := _final(task, offer)) or task is None:
+            return receipt or _unknown(offer)
+        elements = (await find_model(tx, (await find_run(tx, task.run)).spec.model)).elements
+    try:
+        await world.offload.check_delta(await staging.path(), offer.codec, elements)
+    except Unusable as error:
+        return await _refuse(world, task, str(error))
+    async with world.holds.hold(offer.delta.digest):
+        blob = await staging.commit()
+        crashpoint("control.delta.blob")
+        receipt = await _record(world, offer, blob)
+    crashpoint("control.delta.committed")
+    return receipt
 
 
 async def may_fetch(world: World, device: DeviceId, digest: Digest) -> None:
     """Raise `NotFound` unless an open task or a deployment of this device needs the blob."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        if await _needing(tx, device, digest) is not None:
+            return
+        for deployment in await tx.rollouts.desired(device):
+            release = (await find_version(tx, deployment.version)).release
+            if release and digest in (release.onnx.digest, release.reference.digest):
+                return
+    raise NotFound(f"no open task or deployment of device {device} needs blob {digest}: sync again")
 
 
 async def fetched(world: World, device: DeviceId, digest: Digest, size: int) -> None:
     """Count bytes sent to a device for the open task that needs the blob, if one does."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        task = await _needing(tx, device, digest)
+    if task is not None and size > 0:
+        async with world.store.write() as tx:
+            await tx.tasks.add_bytes_down(task, size)
+
+
+def implausible(metrics: Metrics) -> str:
+    """Say what is wrong with reported figures; "" if nothing is."""
+    figures = (metrics.train_loss, metrics.holdout_loss, metrics.holdout_correct, metrics.seconds)
+    if not all(isfinite(figure) for figure in figures):
+        return "its metrics are not finite numbers: did the loss diverge? Try a lower learning rate"
+    if metrics.examples < 0 or not 0 <= metrics.holdout_correct <= metrics.holdout_examples:
+        return "its metrics contradict each other"
+    return ""
+
+
+async def _record(world: World, offer: Offer, blob: Blob) -> Receipt:
+    """Commit the row of a durable blob, unless the task has ended meanwhile."""
+    async with work(world) as unit:
+        closed = await unit.tx.tasks.close(
+            offer.task,
+            TaskState.SUCCEEDED,
+            at=world.clock.now(),
+            delta=blob,
+            codec=offer.codec,
+            metrics=offer.metrics,
+        )
+        task = await unit.tx.tasks.get(offer.task)
+        if closed and task is not None:
+            unit.rung.add(task.run)
+        return _final(task, offer) or _unknown(offer)
+
+
+def _final(task: TaskRecord | None, offer: Offer) -> Receipt | None:
+    """Give the receipt for a task that has ended, or is none of this device's; None while it is open."""
+    if task is None:
+        return _unknown(offer)
+    if task.device != offer.device:
+        return Receipt(ReceiptKind.REFUSED, reason=f"task {task.id} was given to another device")
+    match task.state:
+        case TaskState.OPEN:
+            return None
+        case TaskState.SUCCEEDED:
+            return Receipt(ReceiptKind.COMMITTED, digest=task.delta.digest if task.delta else "")
+        case TaskState.TIMED_OUT:
+            return Receipt(ReceiptKind.TOO_LATE, reason=task.reason)
+        case TaskState.CANCELLED:
+            return Receipt(ReceiptKind.CANCELLED, reason=task.reason)
+        case TaskState.FAILED | TaskState.REJECTED:
+            return Receipt(ReceiptKind.REFUSED, reason=task.reason or f"task {task.id} has {task.state}")
+
+
+def _unknown(offer: Offer) -> Receipt:
+    return Receipt(ReceiptKind.REFUSED, reason=f"there is no task {offer.task}")
+
+
+async def _objection(tx: Transaction, task: TaskRecord, offer: Offer) -> str:
+    """Say why an offer for an open task can't be taken; "" if it can."""
+    run = await find_run(tx, task.run)
+    record = await tx.runs.round(task.run, task.round)
+    model = await find_model(tx, run.spec.model)
+    most = model.elements * _BYTES_PER_ELEMENT + _HEADER_BYTES
+    if record is None or record.evaluate:
+        return "it offered a delta where only a score was asked for"
+    if offer.codec != CODEC:
+        return f"the delta is coded as {offer.codec}, but {CODEC} was asked for: agent and control plane differ"
+    if not 0 < offer.delta.size <= most:
+        return f"the delta has {offer.delta.size} bytes; one of {model.elements} float32 has at most {most}"
+    if offer.metrics.examples < 1:
+        return "the delta was trained on no examples"
+    return implausible(offer.metrics)
+
+
+async def _refuse(world: World, task: TaskRecord, problem: str) -> Receipt:
+    """Fail a task for a delta that can't be used: the reason stands on the task."""
+    async with work(world) as unit:
+        await unit.tx.tasks.close(task.id, TaskState.FAILED, at=world.clock.now(), reason=f"delta refused: {problem}")
+        unit.rung.add(task.run)
+    return Receipt(ReceiptKind.REFUSED, reason=problem)
+
+
+async def _needing(tx: Transaction, device: DeviceId, digest: Digest) -> TaskId | None:
+    """Find the oldest open task of a device that needs a blob."""
+    for task in await tx.tasks.open_of(device):
+        run = await find_run(tx, task.run)
+        model = await find_model(tx, run.spec.model)
+        record = await tx.runs.round(task.run, task.round)
+        needed: list[Blob] = [model.bundle, model.graph]
+        if record is not None:
+            needed.append((await find_version(tx, record.base)).parameters)
+        if any(blob.digest == digest for blob in needed):
+            return task.id
+    return None

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Hello, Progress
 
-from headwater_control.core.fleet import Beat, Device
+from headwater_control.core.fleet import Beat, Device, Patience, is_online, registered, with_presence
 from headwater_control.core.rollout import DeploymentRecord
-from headwater_control.core.runs import TaskRecord
-from headwater_control.ports import Labels
+from headwater_control.core.runs import RoundState, Run, RunState, TaskRecord
+from headwater_control.core.scheduler import obstacle
+from headwater_control.ports import Labels, Transaction
+from headwater_control.service.deployments import join
+from headwater_control.service.errors import NotFound
+from headwater_control.service.lookup import find_model, read_manifest
+from headwater_control.service.work import work
 from headwater_control.service.world import World
 
 
@@ -25,24 +30,93 @@ class DeviceView:
 
 async def register(world: World, device: DeviceId, hello: Hello, hello_hash: str) -> None:
     """Take in a device's Hello; `hello_hash` is the SHA-256 (hex) of its bytes. One of an older epoch is ignored."""
-    raise NotImplementedError
+    now = world.clock.now()
+    async with work(world) as unit:
+        known = await unit.tx.devices.get(device, lock=True)
+        now_known = registered(known, device, hello, hello_hash, now)
+        if now_known is known:
+            return
+        await unit.tx.devices.save(now_known)
+        await join(world, unit, now_known, now)
+        unit.fleet_changed = True
 
 
 async def presence(world: World, device: DeviceId, online: bool, epoch: int, seq: int) -> None:
     """Take in a birth, goodbye or last will: the highest (epoch, seq) wins. Of an unknown device: nothing."""
-    raise NotImplementedError
+    async with work(world) as unit:
+        known = await unit.tx.devices.get(device, lock=True)
+        if known is None:
+            return
+        changed = with_presence(known, online, epoch, seq, world.clock.now())
+        if changed is not known:
+            await unit.tx.devices.save(changed)
+            unit.fleet_changed = changed.online != known.online
 
 
 async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, ...]]]) -> None:
     """Take in many heartbeats at once; ring those devices that are behind, or unknown, to come and sync."""
-    raise NotImplementedError
+    progress = [(beat.device, line) for beat, lines in beats for line in lines]
+    async with work(world) as unit:
+        for beat, _ in beats:
+            device = await unit.tx.devices.get(beat.device)
+            if device is None or beat.revision < device.revision:
+                unit.ring(beat.device, device.revision if device else 0)
+            unit.fleet_changed |= device is not None and not device.online
+        await unit.tx.devices.touch([beat for beat, _ in beats])
+        if progress:
+            await unit.tx.tasks.note(progress, world.clock.now())
+    if progress:
+        world.bells.ring_watchers()
 
 
 async def list_devices(world: World, labels: Labels = ()) -> tuple[Device, ...]:
     """List the devices with all of `labels`, by id."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await tx.devices.matching(labels)
 
 
 async def show_device(world: World, device: DeviceId) -> DeviceView:
     """Show one; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        found = await tx.devices.get(device)
+        if found is None:
+            raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those that registered")
+        tasks = await tx.tasks.open_of(device)
+        deployments = await tx.rollouts.desired(device)
+        why = () if tasks else await _why_not_training(world, tx, found)
+    return DeviceView(found, tasks, deployments, why)
+
+
+async def _why_not_training(world: World, tx: Transaction, device: Device) -> tuple[str, ...]:
+    reasons = []
+    now = world.clock.now()
+    settings = world.settings
+    if not is_online(device, now, Patience(settings.presence_grace_s, settings.silence_s, device.registered_at)):
+        since = device.presence_at if not device.online else device.last_seen
+        heard = "has not been heard of" if device.online else "is offline"
+        reasons.append(f"it {heard} since {since:%Y-%m-%d %H:%M:%S} UTC" if since else f"it {heard}")
+    runs = await tx.runs.all((RunState.RUNNING, RunState.PAUSED))
+    if not runs:
+        return (*reasons, "no run is asking: start one with `headwater run start`")
+    for run in runs:
+        manifest = await read_manifest(world.blobs, await find_model(tx, run.spec.model))
+        found = obstacle(device, run.spec, manifest)
+        reason = found.detail if found else await _without_task(tx, run, device)
+        reasons.append(f"run {run.id}: {reason}")
+    return tuple(reasons)
+
+
+async def _without_task(tx: Transaction, run: Run, device: Device) -> str:
+    """Say why an able device has no open task of a run."""
+    if run.state is RunState.PAUSED:
+        return "it is paused"
+    record = await tx.runs.round(run.id, run.round)
+    if record is None or record.state is RoundState.SELECTING:
+        return (record.reason if record else "") or "its next round is about to ask"
+    mine = [task for task in await tx.tasks.of_round(run.id, run.round) if task.device == device.id]
+    if mine:
+        what = f"its task of round {run.round} has {mine[-1].state}"
+        return f"{what}: {mine[-1].reason}" if mine[-1].reason else f"{what}; waiting for the round to end"
+    if record.state is RoundState.MERGING:
+        return f"round {run.round} is being merged"
+    return f"it was not drawn for round {run.round}, which asked enough others"

@@ -1,11 +1,19 @@
 """Use cases around models: import, versions, and what a box installs of one."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from headwater_wire.ids import ModelName, VersionId
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import ModelName, VersionId, check_name
+from headwater_wire.manifest import LOSSES, parse
+from headwater_wire.messages import Blob
 
 from headwater_control.core.models import Model, Release, Version
+from headwater_control.ports import AlreadyExists, ImportJob, Transaction, Unusable
+from headwater_control.service.errors import Conflict, Invalid
+from headwater_control.service.lookup import find_model, find_version
+from headwater_control.service.workspace import workspace
 from headwater_control.service.world import World
 
 
@@ -28,34 +36,98 @@ async def import_model(
     output: str = "",
 ) -> ImportedModel:
     """Make a model of an ONNX file. Raises `Invalid` (why it can't be trained, and what to do) or `Conflict`."""
-    raise NotImplementedError
+    model_name = _checked(name)
+    if loss not in LOSSES:
+        raise Invalid(f"there is no loss {loss[:80]!r}: choose one of {', '.join(LOSSES)}")
+    async with world.store.read() as tx:
+        if await tx.models.get(model_name) is not None:
+            raise Conflict(f"there is a model {name} already: choose another name")
+    with workspace(world.settings.work_dir) as folder:
+        try:
+            job = ImportJob(onnx_path, folder, model_name, loss, trainable, output)
+            made = await world.offload.import_model(job)
+        except Unusable as error:
+            raise Invalid(str(error)) from error
+        manifest = parse(made.manifest_path.read_bytes())
+        graph = await world.blobs.adopt(made.graph_path)
+        parameters = await world.blobs.adopt(made.parameters_path)
+        bundle = await world.blobs.put(manifest.to_bytes())
+    now = world.clock.now()
+    model = Model(model_name, bundle, graph, loss, made.elements, now)
+    try:
+        async with world.store.write() as tx:
+            await tx.models.add(model)
+            version = await tx.models.add_version(
+                model_name, parameters, parent=None, run=None, round_number=None, at=now
+            )
+    except AlreadyExists as error:
+        raise Conflict(f"somebody imported a model {name} at the same time: choose another name") from error
+    return ImportedModel(model, version, made.notes)
 
 
 async def list_models(world: World) -> tuple[Model, ...]:
     """List the models by name."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await tx.models.all()
 
 
 async def show_model(world: World, name: str) -> Model:
     """Show one; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await find_model(tx, name)
 
 
 async def versions(world: World, model: str) -> tuple[Version, ...]:
     """List a model's versions, oldest first; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await tx.models.versions((await find_model(tx, model)).name)
 
 
 async def show_version(world: World, version: VersionId) -> Version:
     """Show one; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await find_version(tx, version)
 
 
 async def import_version(world: World, model: str, source_path: Path) -> Version:
     """Take in centrally retrained parameters (safetensors, npz or ONNX); raise `NotFound` or `Invalid`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        known = await find_model(tx, model)
+    with workspace(world.settings.work_dir) as folder:
+        out_path = folder / "parameters.safetensors"
+        try:
+            await world.offload.import_version(world.blobs.path(known.bundle.digest), source_path, out_path)
+        except Unusable as error:
+            raise Invalid(str(error)) from error
+        parameters = await world.blobs.adopt(out_path)
+    async with world.store.write() as tx:
+        return await _add_imported(tx, known.name, parameters, world.clock.now())
 
 
 async def release(world: World, version: VersionId) -> Release:
     """Give what a box installs of a version (blobs), composed the first time; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        found = await find_version(tx, version)
+        model = await find_model(tx, found.model)
+    if found.release is not None:
+        return found.release
+    path = world.blobs.path
+    with workspace(world.settings.work_dir) as folder:
+        onnx_path, reference_path = await world.offload.compose(
+            path(model.bundle.digest), path(model.graph.digest), path(found.parameters.digest), folder
+        )
+        made = Release(await world.blobs.adopt(onnx_path), await world.blobs.adopt(reference_path))
+    async with world.store.write() as tx:
+        await tx.models.set_release(version, made)
+    return made
+
+
+async def _add_imported(tx: Transaction, model: ModelName, parameters: Blob, at: datetime) -> Version:
+    return await tx.models.add_version(model, parameters, parent=None, run=None, round_number=None, at=at)
+
+
+def _checked(name: str) -> ModelName:
+    try:
+        return ModelName(check_name(name, "model"))
+    except Malformed as error:
+        raise Invalid(str(error)) from error

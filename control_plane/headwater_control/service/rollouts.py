@@ -1,11 +1,18 @@
 """Use cases around shipping: send a version to the boxes, and see where it is."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from headwater_wire.ids import RolloutId, VersionId
 
-from headwater_control.core.rollout import DeploymentRecord, DeploymentState, Rollout
-from headwater_control.ports import Labels
+from headwater_control.core.rollout import DeploymentRecord, DeploymentState, Rollout, RolloutState, settled, superseded
+from headwater_control.ports import AlreadyExists, Labels, Transaction
+from headwater_control.service import models
+from headwater_control.service.assignments import spell_deployment
+from headwater_control.service.deployments import supersede
+from headwater_control.service.errors import Conflict, Invalid, NotFound
+from headwater_control.service.lookup import find_version
+from headwater_control.service.work import work
 from headwater_control.service.world import World
 
 
@@ -20,19 +27,74 @@ class RolloutView:
 
 async def start(world: World, version: VersionId, labels: Labels = ()) -> Rollout:
     """Send a version to every device with `labels`; raise `NotFound`, or `Invalid` if there is no such device."""
-    raise NotImplementedError
+    await models.release(world, version)
+    now = world.clock.now()
+    try:
+        async with work(world) as unit:
+            found = await find_version(unit.tx, version)
+            devices = await unit.tx.devices.matching(labels)
+            if not devices:
+                wanted = ", ".join(f"{key}={value}" for key, value in labels) or "any label"
+                raise Invalid(f"no registered device has {wanted}: `headwater device list` shows their labels")
+            earlier = await unit.tx.rollouts.all(found.model)
+            rollout = Rollout(
+                id=RolloutId(world.ids.new("rollout")),
+                model=found.model,
+                version=version,
+                labels=labels,
+                generation=1 + max((known.generation for known in earlier), default=0),
+                state=RolloutState.RUNNING,
+                created_at=now,
+            )
+            records = [await supersede(unit.tx, device.id, rollout, now) for device in devices]
+            await unit.tx.rollouts.add(rollout, records)
+            for record in records:
+                unit.deploy(spell_deployment(record, found, world.settings.tolerance))
+            unit.runs_changed = True  # what this one overtook is to be settled
+    except AlreadyExists as error:
+        raise Conflict(f"another rollout of {found.model} began at the same time: start this one again") from error
+    return rollout
 
 
 async def show(world: World, rollout: RolloutId) -> RolloutView:
     """Show one; raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        found = await _find(tx, rollout)
+        deployments = await tx.rollouts.deployments(rollout)
+    counts = Counter(record.state for record in deployments)
+    return RolloutView(
+        settled(found, deployments), deployments, tuple((state, counts[state]) for state in DeploymentState)
+    )
 
 
 async def list_rollouts(world: World) -> tuple[Rollout, ...]:
     """List them, oldest first."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await tx.rollouts.all()
 
 
 async def cancel(world: World, rollout: RolloutId) -> Rollout:
     """Stop what has not been installed yet. Raises `NotFound`, or `Conflict` if the rollout has ended otherwise."""
-    raise NotImplementedError
+    async with work(world) as unit:
+        tx = unit.tx
+        found = await _find(tx, rollout)
+        if found.state is RolloutState.CANCELLED:
+            return found
+        deployments = await tx.rollouts.deployments(rollout)
+        if settled(found, deployments).state is not RolloutState.RUNNING:
+            raise Conflict(f"rollout {rollout} has completed: roll another version out instead")
+        now = world.clock.now()
+        for record in deployments:
+            if (ended := superseded(record, now)) != record:
+                await tx.rollouts.save_deployment(ended)
+                unit.changed(record.device)
+        cancelled = replace(found, state=RolloutState.CANCELLED)
+        await tx.rollouts.save(cancelled)
+    return cancelled
+
+
+async def _find(tx: Transaction, rollout: RolloutId) -> Rollout:
+    found = await tx.rollouts.get(rollout)
+    if found is None:
+        raise NotFound(f"there is no rollout {rollout[:80]!r}: `headwater rollout list` shows them")
+    return found

@@ -1,12 +1,21 @@
 """Use cases around runs: start, steer and show them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from headwater_wire.ids import RunId, VersionId
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import ModelName, RunId, VersionId, check_name
 
-from headwater_control.core.runs import Round, Run, RunState, TaskRecord
-from headwater_control.ports import Labels
+from headwater_control.core.figures import RoundMetrics, figures
+from headwater_control.core.limits import objection
+from headwater_control.core.rounds import Dropped, opened
+from headwater_control.core.runs import Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
+from headwater_control.ports import Labels, Transaction
+from headwater_control.service.errors import Conflict, Invalid
+from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.rounds import deltas_of, drop, forget
+from headwater_control.service.work import work
 from headwater_control.service.world import World
+from headwater_control.strategies import NAMES as STRATEGIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +42,6 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundMetrics:
-    """A round in numbers. Holdout figures score the round's *base* version; None: nobody reported any."""
-
-    reported: int
-    examples: int
-    train_loss: float | None  # weighted by examples
-    holdout_examples: int
-    holdout_loss: float | None  # weighted by held-out examples
-    holdout_accuracy: float | None
-    bytes_up: int
-    bytes_down: int
-    selecting_s: float | None  # from opening to asking
-    collecting_s: float | None  # from asking to the freeze
-    merging_s: float | None  # from the freeze to the commit
-
-
-@dataclass(frozen=True, slots=True)
 class RoundView:
     """A round, who was asked and what came of it."""
 
@@ -68,29 +60,135 @@ class RunView:
 
 async def start(world: World, request: RunRequest) -> Run:
     """Start a run; raise `NotFound` (model, version) or `Invalid` (a number, or a dataset that no device has)."""
-    raise NotImplementedError
+    now = world.clock.now()
+    async with work(world) as unit:
+        model = await find_model(unit.tx, request.model)
+        if request.base is None:
+            base = (await unit.tx.models.versions(model.name))[-1]
+        else:
+            base = await find_version(unit.tx, request.base)
+        if base.model != model.name:
+            raise Invalid(f"version {base.id} is of model {base.model}, not of {model.name}: choose another base")
+        spec = _spec(request, model.name, base.id)
+        _check(spec)
+        await _check_dataset(unit.tx, spec)
+        run = Run(RunId(world.ids.new("run")), spec, RunState.RUNNING, base.id, 1, now)
+        await unit.tx.runs.add(run)
+        await unit.tx.runs.save_round(opened(run, now))
+        unit.runs_changed = True
+    return run
 
 
 async def pause(world: World, run: RunId) -> Run:
     """Open no new round; the open one is finished. Raises `NotFound`, or `Conflict` if the run has ended."""
-    raise NotImplementedError
+    return await _steer(world, run, RunState.PAUSED)
 
 
 async def resume(world: World, run: RunId) -> Run:
     """Go on after a pause. Raises `NotFound`, or `Conflict` if the run has ended."""
-    raise NotImplementedError
+    return await _steer(world, run, RunState.RUNNING)
 
 
 async def cancel(world: World, run: RunId, reason: str = "cancelled by an operator") -> Run:
     """End a run and its open tasks. Raises `NotFound`, or `Conflict` if the run has ended otherwise."""
-    raise NotImplementedError
+    now = world.clock.now()
+    async with work(world) as unit:
+        found = await find_run(unit.tx, run, lock=True)
+        if found.state is RunState.CANCELLED:
+            return found
+        if found.state.final:
+            raise Conflict(f"run {run} has {found.state} already: there is nothing to cancel")
+        record = await unit.tx.runs.round(run, found.round, lock=True)
+        tasks = await unit.tx.tasks.of_round(run, found.round)
+        for task in tasks:
+            if task.state is TaskState.OPEN:
+                await drop(unit, Dropped(task, TaskState.CANCELLED, f"the run was cancelled: {reason}"), now)
+        if record is not None and not record.state.final:
+            over = replace(record, state=RoundState.ABANDONED, closed_at=now, reason=f"the run was cancelled: {reason}")
+            await unit.tx.runs.save_round(over)
+        ended = replace(found, state=RunState.CANCELLED, reason=reason, ended_at=now)
+        await unit.tx.runs.save(ended)
+        unit.rung.add(run)
+        unit.runs_changed = True
+    await forget(world, deltas_of(tasks))
+    return ended
 
 
 async def list_runs(world: World, states: tuple[RunState, ...] = ()) -> tuple[Run, ...]:
     """List runs, oldest first."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        return await tx.runs.all(states)
 
 
 async def show_run(world: World, run: RunId, last: int = 0) -> RunView:
     """Show a run with its `last` rounds (0: all); raise `NotFound`."""
-    raise NotImplementedError
+    async with world.store.read() as tx:
+        found = await find_run(tx, run)
+        rounds = []
+        for number in range(max(1, found.round - last + 1) if last else 1, found.round + 1):
+            if (record := await tx.runs.round(run, number)) is not None:
+                tasks = await tx.tasks.of_round(run, number)
+                rounds.append(RoundView(record, tasks, figures(record, tasks)))
+    return RunView(found, tuple(rounds))
+
+
+async def _steer(world: World, run: RunId, state: RunState) -> Run:
+    async with work(world) as unit:
+        found = await find_run(unit.tx, run, lock=True)
+        if found.state.final:
+            raise Conflict(f"run {run} has {found.state}: start a new one instead")
+        if found.state is state:
+            return found
+        steered = replace(found, state=state, reason="")
+        await unit.tx.runs.save(steered)
+        unit.rung.add(run)
+        unit.runs_changed = True
+    return steered
+
+
+def _spec(request: RunRequest, model: ModelName, base: VersionId) -> RunSpec:
+    return RunSpec(
+        model=model,
+        dataset=request.dataset,
+        base=base,
+        rounds=request.rounds,
+        cohort=request.cohort,
+        clients_per_round=request.clients_per_round,
+        over_select=request.over_select,
+        quorum=request.quorum,
+        round_deadline_s=request.round_deadline_s,
+        progress_deadline_s=request.progress_deadline_s,
+        strategy=request.strategy,
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        learning_rate=request.learning_rate,
+        holdout=request.holdout,
+        seed=request.seed,
+        reproducible=request.reproducible,
+    )
+
+
+def _check(spec: RunSpec) -> None:
+    """Raise `Invalid` saying what makes no sense, and what would."""
+    if problem := objection(spec):
+        raise Invalid(problem)
+    if spec.strategy not in STRATEGIES:
+        raise Invalid(f"there is no strategy {spec.strategy[:80]!r}: choose one of {', '.join(STRATEGIES)}")
+    try:
+        check_name(spec.dataset, "dataset")
+        for key, value in spec.cohort:
+            check_name(key, "label")
+            check_name(value, "label value")
+    except Malformed as error:
+        raise Invalid(str(error)) from error
+
+
+async def _check_dataset(tx: Transaction, spec: RunSpec) -> None:
+    """Raise `Invalid` if no registered device of the cohort has the dataset: the run would wait for ever."""
+    devices = await tx.devices.matching(spec.cohort)
+    names = {card.name for device in devices for card in device.datasets}
+    if spec.dataset in names:
+        return
+    where = f"of the {len(devices)} registered devices" + (" in the cohort" if spec.cohort else "")
+    known = f"they have: {', '.join(sorted(names))}" if names else "start agents whose configuration names one"
+    raise Invalid(f"none {where} has a dataset named {spec.dataset} ({known})")
