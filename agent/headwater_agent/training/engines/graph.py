@@ -5,9 +5,9 @@ from onnx import helper
 
 from headwater_agent.training.errors import NotPossible
 
-# Its gradients read outputs and attributes that ONNX lets one leave out. A missing stride kills the process (SIGFPE).
+# Its gradients read outputs and attributes that ONNX lets one leave out. A pool without strides kills the process (SIGFPE).
 _OUTPUTS = {"LayerNormalization": 3, "Dropout": 2}
-_STRIDED = {"AveragePool", "MaxPool"}
+_POOLS = ("AveragePool", "MaxPool")
 
 
 def cut_to(model: onnx.ModelProto, output: str) -> None:
@@ -36,8 +36,12 @@ def make_explicit(model: onnx.ModelProto) -> None:
         if node.op_type == "LayerNormalization" and len(node.input) == 2:
             _add_zero_bias(model.graph, node)
         attributes = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type in _STRIDED and "strides" not in attributes:
-            node.attribute.append(helper.make_attribute("strides", [1] * len(attributes["kernel_shape"].ints)))
+        if node.op_type in _POOLS:
+            axes = len(attributes["kernel_shape"].ints)
+            if "strides" not in attributes:
+                node.attribute.append(helper.make_attribute("strides", [1] * axes))
+            if not attributes.keys() & {"pads", "auto_pad"}:
+                node.attribute.append(helper.make_attribute("pads", [0, 0] * axes))
 
 
 def _add_zero_bias(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:

@@ -1,0 +1,104 @@
+"""Reads an ONNX file and refuses, with advice, what Headwater can't carry to a device and train there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, TensorProto
+
+from headwater_control.compiler.errors import CompileError
+
+MAX_BYTES = 512 * 1024 * 1024
+MAX_IR = 10  # what the training runtime reads; later ones add no field that a checked model of these opsets uses
+OPSETS = range(13, 22)  # 13 gave Softmax its present meaning; the training runtime knows them to 21
+_DOMAINS = ("", "ai.onnx")
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Read and check a model, with functions inlined and everything but the graph left out; raise `CompileError`."""
+    model = parse(path)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _check_operators(model)
+    model.ir_version = min(model.ir_version, MAX_IR)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CompileError(f"{path.name} is no valid model: {' '.join(str(error).split())[:500]}") from error
+    return _bare(model)
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file whose tensors are all inside; raise `CompileError`."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CompileError(f"{path.name} has {size} bytes; {MAX_BYTES} is the limit for a model trained on devices")
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise CompileError(f"{path} can't be read: {error.strerror}") from error
+    except DecodeError as error:
+        raise CompileError(f"{path.name} is no ONNX file, or was cut short") from error
+    if not model.graph.node or not model.graph.output:
+        raise CompileError(f"{path.name} is no ONNX file: it holds no graph with nodes and outputs")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise CompileError(
+                f"the tensor {tensor.name!r} lies in a file beside {path.name}: save the model as one file "
+                "(onnx.save(onnx.load(PATH), OUT), or external_data=False in torch.onnx.export)"
+            )
+    return model
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    versions = [item.version for item in model.opset_import if item.domain in _DOMAINS]
+    if not versions or versions[0] not in OPSETS:
+        raise CompileError(
+            f"the model uses opset {versions[0] if versions else 'none'}; {OPSETS[0]} to {OPSETS[-1]} can be trained: "
+            "export it with opset_version=17"
+        )
+    if model.graph.sparse_initializer:
+        raise CompileError("the model has sparse initializers: export it with dense ones")
+    for node in _nodes(model.graph):
+        if node.domain not in _DOMAINS:
+            raise CompileError(
+                f"the node {node.name or node.output[0]!r} is of the custom domain {node.domain!r} ({node.op_type}): "
+                "devices know only ONNX's own operators; export without it"
+            )
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Leave out what is not the graph: exporters write stack traces with paths and names into the rest."""
+    bare = onnx.ModelProto(ir_version=model.ir_version, producer_name="headwater", graph=model.graph)
+    version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
+    bare.opset_import.append(onnx.helper.make_opsetid("", version))
+    graph = bare.graph
+    for described in (graph, *_nodes(graph), *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        described.ClearField("doc_string")
+        described.ClearField("metadata_props")
+    return bare
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in _subgraphs(node):
+            yield from _nodes(inner)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+        for inner in _subgraphs(node):
+            yield from _tensors(inner)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs

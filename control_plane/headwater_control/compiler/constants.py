@@ -1,0 +1,68 @@
+"""Brings every constant of a graph into one place, its initializers, whatever way the exporter wrote it."""
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+_PLAIN = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def gather(model: onnx.ModelProto) -> None:
+    """Turn Constant nodes into initializers, take initializers off the inputs, drop unused ones, name every node."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    nodes = []
+    for node in graph.node:
+        tensor = _constant(node) if node.op_type == "Constant" and node.output[0] not in outputs else None
+        if tensor is None:
+            nodes.append(node)
+        else:
+            graph.initializer.append(tensor)
+    used = _used(graph) | outputs
+    _replace(graph.node, nodes)
+    names = {tensor.name for tensor in graph.initializer}
+    _replace(graph.input, [value for value in graph.input if value.name not in names])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    for number, node in enumerate(graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+
+
+def array(tensor: onnx.TensorProto) -> np.ndarray:
+    """Read a tensor's values."""
+    values: np.ndarray = numpy_helper.to_array(tensor)
+    return values
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(attribute.t)
+            tensor.name = node.output[0]
+            return tensor
+        if attribute.name in _PLAIN:
+            value = onnx.helper.get_attribute_value(attribute)
+            return numpy_helper.from_array(np.array(value, _PLAIN[attribute.name]), node.output[0])
+    return None  # a string, or a sparse tensor: it stays a node
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    used = set()
+    for node in graph.node:
+        used.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                used |= _used(inner)  # a subgraph sees the outer names
+                used.update(value.name for value in inner.output)
+    return used
+
+
+def _replace(field, items) -> None:  # type: ignore[no-untyped-def]  # protobuf's repeated fields have no usable type
+    kept = list(items)
+    del field[:]
+    field.extend(kept)

@@ -1,0 +1,73 @@
+"""Takes in parameters that were trained elsewhere: by name, and only if they fit the model."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from headwater_wire import manifest
+from headwater_wire.errors import Malformed
+from headwater_wire.manifest import Manifest
+from headwater_wire.tensors import read_tensors, write_vector
+from numpy.typing import NDArray
+
+from headwater_control.compiler import checks, constants
+from headwater_control.compiler.errors import CompileError
+from headwater_control.compiler.importer import digest
+
+_ZIP = b"PK\x03\x04"
+
+
+def import_version(manifest_path: Path, source_path: Path, out_path: Path) -> None:
+    """Write a version's file from a safetensors, npz or ONNX file that holds every parameter under its name.
+
+    Other names are passed over, but a frozen parameter that is there must have the values it has in the model.
+    Raises `CompileError` naming the first parameter that does not fit.
+    """
+    description = manifest.parse(manifest_path.read_bytes())
+    found = _read(source_path)
+    missing = [parameter.name for parameter in description.parameters if parameter.name not in found]
+    if missing:
+        raise CompileError(
+            f"{len(missing)} of {len(description.parameters)} parameters are missing in {source_path.name}, "
+            f"as {', '.join(missing[:6])}; it holds {', '.join(list(found)[:6]) or 'nothing'}: use the model's names"
+        )
+    vector = np.empty(description.elements, np.float32)
+    for parameter in description.parameters:
+        values = found[parameter.name]
+        if values.shape != parameter.shape:
+            raise CompileError(f"the parameter {parameter.name!r} is {values.shape}; the model has {parameter.shape}")
+        if values.dtype.kind != "f":
+            raise CompileError(f"the parameter {parameter.name!r} is {values.dtype}; the model's are float32")
+        with np.errstate(over="ignore"):  # what overflows is found not finite
+            vector[parameter.offset : parameter.offset + parameter.elements] = values.reshape(-1)
+        if not np.isfinite(vector[parameter.offset : parameter.offset + parameter.elements]).all():
+            raise CompileError(f"the parameter {parameter.name!r} holds values that are not finite")
+    _check_frozen(description, found)
+    write_vector(out_path, description.parameters, vector)
+
+
+def _check_frozen(description: Manifest, found: dict[str, NDArray[Any]]) -> None:
+    for name, wanted in zip(description.frozen, description.frozen_digests, strict=True):
+        if name in found and digest(found[name]) != wanted:
+            raise CompileError(
+                f"{name!r} is frozen in model {description.model!r}, but has changed: import the file as a new model, "
+                "or train it again with that parameter fixed"
+            )
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Read tensors by name. The content tells the format, since what is uploaded has lost its file name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start.startswith(_ZIP):
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+            return read_tensors(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, Malformed) as error:
+        raise CompileError(f"{path.name} can't be read: {error}") from error
+    model = checks.parse(path)
+    constants.gather(model)
+    return {tensor.name: constants.array(tensor) for tensor in model.graph.initializer}

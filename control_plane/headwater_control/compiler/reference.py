@@ -1,0 +1,42 @@
+"""Runs a model on foreseeable inputs, by plain onnxruntime: for its real output shapes, and for reference outputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from headwater_wire.manifest import TensorSpec
+from numpy.typing import NDArray
+
+from headwater_control.compiler.errors import CompileError
+
+_SILENT = 4  # what goes wrong is told in the error
+
+
+def inputs(specs: Sequence[TensorSpec], examples: int) -> dict[str, NDArray[Any]]:
+    """Make the same examples each time: floats from N(0, 1); whole numbers 0 or 1, which any embedding takes."""
+    random = np.random.default_rng(0)
+    made: dict[str, NDArray[Any]] = {}
+    for spec in specs:
+        shape = (examples, *spec.shape)
+        floats = np.dtype(spec.dtype).kind == "f"
+        values: NDArray[Any] = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
+        made[spec.name] = values.astype(spec.dtype)
+    return made
+
+
+def run(model: bytes, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Give the model's outputs by name; raise `CompileError` if it does not run."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, feed), strict=True))
+    except Exception as error:  # it raises a dozen kinds of its own, without a common parent
+        examples = len(next(iter(feed.values()), ()))
+        raise CompileError(
+            f"the model does not run on a batch of {examples}: {' '.join(str(error).split())[:500]} "
+            "(a Reshape with the batch size written into it is the usual cause)"
+        ) from error

@@ -1,0 +1,70 @@
+"""A model's inputs and outputs as devices see them: a batch axis of any size, then fixed shapes."""
+
+from typing import Any
+
+import onnx
+from headwater_wire.manifest import TensorSpec
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from headwater_control.compiler import reference
+from headwater_control.compiler.errors import CompileError
+
+_DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+_TAKEN = ("label", "labels", "target")  # the label's column, and what the training runtime calls its input
+
+
+def inputs(graph: onnx.GraphProto) -> tuple[TensorSpec, ...]:
+    """Read the inputs; raise `CompileError` naming the first that can't be fed by batches of examples."""
+    if not graph.input:
+        raise CompileError("the model has no input: there is nothing to feed examples to")
+    return tuple(_input(value) for value in graph.input)
+
+
+def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Find the outputs' shapes by running two batch sizes: what a graph declares need not be what it does."""
+    data = model.SerializeToString()
+    small, again, large = (reference.run(data, reference.inputs(specs, examples)) for examples in (2, 2, 3))
+    for name, values in small.items():
+        if not np.array_equal(values, again[name], equal_nan=values.dtype.kind == "f"):
+            raise CompileError(
+                f"the output {name!r} is not the same twice on the same input: export the model in evaluation mode "
+                "(model.eval() before torch.onnx.export), without random operators"
+            )
+    return tuple(_output(name, small[name], large[name]) for name in small)
+
+
+def _input(value: onnx.ValueInfoProto) -> TensorSpec:
+    name, kind = value.name, value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        raise CompileError(f"the input {name!r} is no tensor of known rank: export it as a tensor")
+    if name in _TAKEN:
+        raise CompileError(f"an input may not be called {name!r}, which stands for the labels: rename it")
+    if (
+        kind.elem_type == TensorProto.UNDEFINED
+        or (dtype := str(helper.tensor_dtype_to_np_dtype(kind.elem_type))) not in _DTYPES
+    ):
+        raise CompileError(
+            f"the input {name!r} is of a type that datasets can't hold; take one of {', '.join(_DTYPES)}"
+        )
+    dims = kind.shape.dim
+    if not dims or dims[0].HasField("dim_value"):
+        fixed = f"the fixed batch size {dims[0].dim_value}" if dims else "no batch axis"
+        raise CompileError(
+            f"the input {name!r} has {fixed}: export the model with a dynamic first axis "
+            f"(torch.onnx.export(…, dynamic_axes={{{name!r}: {{0: 'batch'}}}}))"
+        )
+    for place, dim in enumerate(dims[1:], 1):
+        if not dim.HasField("dim_value"):
+            raise CompileError(
+                f"the input {name!r} is dynamic in axis {place} ({dim.dim_param or 'unnamed'}) too: only the first, "
+                "the batch, may be; export it with a fixed size there"
+            )
+    return TensorSpec(name, dtype, tuple(int(dim.dim_value) for dim in dims[1:]))
+
+
+def _output(name: str, small: NDArray[Any], large: NDArray[Any]) -> TensorSpec:
+    if small.shape[:1] != (2,) or large.shape != (3, *small.shape[1:]):
+        shapes = f"{list(small.shape)} for 2 examples and {list(large.shape)} for 3"
+        raise CompileError(f"the output {name!r} is {shapes}: its first axis must be the batch, and only that may vary")
+    return TensorSpec(name, str(small.dtype), tuple(int(size) for size in small.shape[1:]))
