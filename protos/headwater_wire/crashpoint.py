@@ -1,4 +1,8 @@
-"""Named steps at which a test may kill the process: HEADWATER_CRASH_AT="name", "name:N" or "name:N@/guard/file"."""
+"""Named steps at which a test may kill the process: HEADWATER_CRASH_AT="name", "name:N" or "name:N@/guard/file".
+
+N counts passes, from 1. A guard file is made first, and who finds it made lives on: so a restarted process, or several,
+die once altogether. "name^" kills the parent too: the server whose child works on the step. Commas separate several.
+"""
 
 import os
 import signal
@@ -10,18 +14,17 @@ VARIABLE = "HEADWATER_CRASH_AT"
 
 
 def _arm(setting: str) -> Callable[[str], None]:
-    """Read the setting: several steps are separated by commas. With a guard file, only its maker dies."""
-    armed: dict[str, tuple[int, Path | None]] = {}
+    armed: dict[str, tuple[int, Path | None, bool]] = {}
     for item in filter(None, setting.split(",")):
         step, _, guard = item.partition("@")
         name, _, count = step.partition(":")
-        armed[name] = (int(count or 1), Path(guard) if guard else None)
+        armed[name.removesuffix("^")] = (int(count or 1), Path(guard) if guard else None, name.endswith("^"))
     passes: Counter[str] = Counter()
 
     def check(name: str) -> None:
         if name not in armed:
             return
-        wanted, guard = armed[name]
+        wanted, guard, parent_too = armed[name]
         passes[name] += 1
         if passes[name] != wanted:
             return
@@ -30,6 +33,8 @@ def _arm(setting: str) -> Callable[[str], None]:
                 guard.touch(exist_ok=False)
             except FileExistsError:
                 return
+        if parent_too:
+            os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
     return check
