@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 ENV_PREFIX = "HEADWATER_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class BadSetting(Exception):
@@ -26,7 +27,8 @@ class Settings:
     broker: str = "embedded"  # or mqtt://[user:password@]host:port
     database: str = ""  # "": SQLite in data_dir; or postgresql://user:password@host/name
     uploads: int = 16  # deltas received at the same time; more are asked to come back
-    heartbeat_s: int = 15  # how often a device shows a sign of life
+    heartbeat_idle_s: int = 60  # how often a device shows a sign of life
+    heartbeat_busy_s: int = 10  # and one with an open task
     model_size_limit_mb: int = 2048  # of an uploaded ONNX or parameter file
     log_level: str = "info"
 
@@ -67,6 +69,8 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     for name in ("http", "grpc", "mqtt"):
         place = origins[name].place if name in origins else "the default"
         require_loopback(address(getattr(settings, name), f"{name} ({place})")[0], f"{name} ({place})")
+    if settings.log_level not in LOG_LEVELS:
+        raise BadSetting(f"log_level is {settings.log_level!r}: choose one of {', '.join(LOG_LEVELS)}")
     _check_broker(settings.broker)
     _check_database(settings.database)
     return settings

@@ -104,7 +104,7 @@ class Endpoints:
 
     http: str  # a URL
     grpc: str  # host:port
-    mqtt: str  # host:port
+    mqtt: str  # a URL
     pid: int
 
 
@@ -124,7 +124,7 @@ class ControlPlane(Process):
         ports = {
             "http": at.http.removeprefix("http://") if at else "127.0.0.1:0",
             "grpc": at.grpc if at else "127.0.0.1:0",
-            "mqtt": at.mqtt if at else "127.0.0.1:0",
+            "mqtt": at.mqtt.removeprefix("mqtt://") if at else "127.0.0.1:0",
         }
         flags = [word for name, address in ports.items() for word in (f"--{name}", address)]
         self._endpoints_file = data_dir / "endpoints.json"

@@ -132,7 +132,7 @@ def _chunk(part: object, offset: int, size: int) -> bytes:
 
 
 @asynccontextmanager
-async def serve(gate: GrpcGate, host: str, port: int, *, grace_s: float = 2.0) -> AsyncIterator[int]:
+async def serve(gate: GrpcGate, host: str, port: int, *, grace_s: float = 1.5) -> AsyncIterator[int]:
     """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had."""
     server = grpc.aio.server(options=OPTIONS)
     stubs.add_GatewayServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
 
-from headwater_control.ports import TakenOver
+from headwater_control.ports import Busy, TakenOver
 from headwater_control.service.errors import Conflict, NotFound, ServiceError
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def code_of(error: Exception) -> grpc.StatusCode:
             return Code.DEADLINE_EXCEEDED
         case TakenOver():
             return Code.CANCELLED
-        case OSError():  # a full disk: the agent keeps its spool and comes again
+        case Busy() | OSError():  # a full disk: the agent keeps its spool and comes again
             return Code.UNAVAILABLE
         case _:
             return Code.INTERNAL

@@ -1,9 +1,8 @@
 """A run as server-sent events: the whole of it first, then what changes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import cast
 
 from headwater_control.gates.http import schemas
 from headwater_control.service import runs
@@ -22,8 +21,7 @@ async def follow(world: World, first: RunView, stopping: asyncio.Event) -> Async
     last = _event(first)
     yield last
     spoken_at = loop.time()
-    bells = cast("AsyncGenerator[None]", world.bells.watch(run))
-    async with aclosing(bells):
+    async with aclosing(world.bells.watch(run)) as bells:
         state = first.run.state
         async for _ in bells:
             if state.final or stopping.is_set():

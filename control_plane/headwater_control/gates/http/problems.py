@@ -9,7 +9,7 @@ from headwater_wire.errors import WireError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from headwater_control.ports import AlreadyExists, Unusable
+from headwater_control.ports import AlreadyExists, Busy, OffloadFailed, Unusable
 from headwater_control.service.errors import Conflict, Invalid, NotFound
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Unusable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (WireError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (OffloadFailed, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (Busy, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
 

@@ -19,6 +19,7 @@ _QUIET_S = 60.0
 async def received(request: Request, folder: Path, suffix: str) -> AsyncIterator[Path]:
     """Give the body as a file that is deleted when the context is left. Its size is limited by the Guard."""
     path = folder / f"upload-{secrets.token_hex(8)}{suffix}"
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     try:
         size = await _write(request, path)
         if not size:

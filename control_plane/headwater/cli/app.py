@@ -1,0 +1,56 @@
+"""The `headwater` command."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from headwater.cli import device, model, rollout, run, serve
+from headwater.cli import version as versions
+from headwater.cli.output import err
+from headwater.errors import HeadwaterError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train ONNX models where the data is, merge what was learnt, roll the better model out.",
+)
+app.command(epilog="Example: headwater serve --data-dir /var/lib/headwater")(serve.serve)
+for name, group in (
+    ("model", model.app),
+    ("version", versions.app),
+    ("device", device.app),
+    ("run", run.app),
+    ("rollout", rollout.app),
+):
+    app.add_typer(group, name=name)
+if find_spec("headwater.cli.demo"):  # not in every installation
+    app.command()(import_module("headwater.cli.demo").demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"headwater {version('headwater')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Everything an operator does."""
+
+
+def main() -> None:
+    """Run a command; a failure is one sentence and exit code 1."""
+    try:
+        app()
+    except HeadwaterError as error:
+        err.print(f"[red]error:[/] {str(error).replace('[', chr(92) + '[')}")
+        sys.exit(1)

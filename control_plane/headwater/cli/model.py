@@ -1,0 +1,72 @@
+"""headwater model …"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headwater.cli.options import AsJson, Url, connect
+from headwater.cli.output import as_json, out, size, table, transfer
+from headwater.records import Model
+
+app = typer.Typer(no_args_is_help=True, help="Import ONNX graphs and look at them.")
+
+
+@app.command("import", epilog="Example: headwater model import digits.onnx --loss cross_entropy --trainable 'head.*'")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An ONNX file whose batch axis is dynamic.")],
+    loss: Annotated[str, typer.Option(help="cross_entropy, mse, bce_with_logits or l1.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; else as the file is called.")] = None,
+    trainable: Annotated[
+        list[str] | None, typer.Option(help="Pattern of parameters to train, repeatable; else all that can.")
+    ] = None,
+    output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Check an ONNX file, make a trainable bundle of it and store its first version."""
+    with connect(url) as client, transfer(f"importing {file.name}") as moved:
+        made = client.models.import_file(
+            file, loss=loss, name=name, trainable=trainable or (), output=output, on_bytes=moved
+        )
+    if json:
+        as_json(made)
+        return
+    out.print(
+        f"[green]{made.model.name}[/]: {made.model.elements:,} trainable numbers; first version {made.version.id}"
+    )
+    for note in made.notes:
+        out.print(f"  {note}", markup=False)
+
+
+@app.command("list", epilog="Example: headwater model list")
+def list_(json: AsJson = False, url: Url = None) -> None:
+    """List the models."""
+    with connect(url) as client:
+        models = client.models.list()
+    if json:
+        as_json(models)
+    elif not models:
+        out.print("no models yet: headwater model import FILE --loss cross_entropy")
+    else:
+        rows = [(model.name, model.loss, f"{model.elements:,}", model.created_at) for model in models]
+        out.print(table(("MODEL", "LOSS", "TRAINABLE", "IMPORTED"), rows))
+
+
+@app.command("show", epilog="Example: headwater model show digits")
+def show(model: str, json: AsJson = False, url: Url = None) -> None:
+    """Show a model and its versions."""
+    with connect(url) as client:
+        found = client.models.show(model)
+        versions = () if json else client.versions.list(model)
+    if json:
+        as_json(found)
+        return
+    _describe(found)
+    rows = [(version.id, version.parent, version.run, version.round, version.created_at) for version in versions]
+    out.print(table(("VERSION", "PARENT", "RUN", "ROUND", "MADE"), rows))
+
+
+def _describe(model: Model) -> None:
+    out.print(f"[bold]{model.name}[/]: loss {model.loss}, {model.elements:,} trainable numbers")
+    out.print(f"graph {model.graph.digest} ({size(model.graph.size)})\n")

@@ -1,0 +1,31 @@
+"""headwater serve"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file; the keys are these options.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Where everything is kept [default: headwater-data].")] = None,
+    http: Annotated[str | None, typer.Option(help="host:port for operators [default: 127.0.0.1:8080].")] = None,
+    grpc: Annotated[str | None, typer.Option(help="host:port for devices [default: 127.0.0.1:8090].")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="host:port of the broker [default: 127.0.0.1:1883].")] = None,
+    broker: Annotated[str | None, typer.Option(help='"embedded", or mqtt://host:port [default: embedded].')] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://… [default: SQLite in the data dir].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
+) -> None:
+    """Run the control plane: HTTP API, gRPC gateway, MQTT broker, coordinator. Port 0 takes a free one."""
+    try:
+        from headwater_control.__main__ import run
+    except ModuleNotFoundError as error:
+        from headwater.cli.output import err
+
+        err.print(f"the control plane is not installed ({error.name} is missing): pip install 'headwater\\[control]'")
+        raise typer.Exit(1) from error
+    flags = {
+        "data_dir": data_dir, "http": http, "grpc": grpc, "mqtt": mqtt, "broker": broker, "database": database,
+        "log_level": log_level,
+    }  # fmt: skip
+    raise typer.Exit(run(config, flags))

@@ -1,0 +1,110 @@
+"""A run as it goes: a live picture on a terminal, a line per change elsewhere."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from headwater.cli.output import cell, size, table
+from headwater.records import Round, RunDetail, Task
+
+_ROUNDS_SHOWN = 12
+_TASKS_SHOWN = 24
+HEADERS = ("ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", "ACCURACY", "OF", "UP", "SECONDS")
+
+
+class Picture:
+    """The run as known so far: events carry only the last rounds, so earlier ones are remembered."""
+
+    def __init__(self) -> None:
+        self._detail: RunDetail | None = None
+        self._rounds: dict[int, Round] = {}
+
+    def take(self, detail: RunDetail) -> Iterator[str]:
+        """Take an event in; give a line for each round that ended by it."""
+        for found in detail.rounds:
+            known = self._rounds.get(found.number)
+            if found.closed_at and not (known and known.closed_at):
+                yield line(found)
+            self._rounds[found.number] = found
+        self._detail = detail
+
+    def __rich__(self) -> RenderableType:
+        if self._detail is None:
+            return Text("…")
+        run = self._detail.run
+        rounds = [self._rounds[number] for number in sorted(self._rounds)]
+        head = (
+            f"[bold]{run.id}[/] {cell(run.state)} {run.spec.model} on {run.spec.dataset}, newest version {run.version}"
+        )
+        parts: list[RenderableType] = [Text.from_markup(f"{head} {cell(run.reason)}".rstrip())]
+        parts.append(rounds_table(rounds[-_ROUNDS_SHOWN:]))
+        if rounds and not rounds[-1].closed_at:
+            parts += [Text(), _tasks(rounds[-1].tasks[:_TASKS_SHOWN])]
+            if len(rounds[-1].tasks) > _TASKS_SHOWN:
+                parts.append(Text(f"… and {len(rounds[-1].tasks) - _TASKS_SHOWN} more"))
+        return Group(*parts)
+
+
+def show_live(console: Console, details: Iterable[RunDetail]) -> RunDetail | None:
+    """Draw a run until it has ended; return it as it then is."""
+    picture, last = Picture(), None
+    if not console.is_terminal:
+        for last in details:
+            for text in picture.take(last):
+                console.print(text, markup=False)
+        return last
+    with Live(picture, console=console, refresh_per_second=4) as live:
+        for last in details:
+            list(picture.take(last))
+            live.refresh()
+    return last
+
+
+def rounds_table(rounds: Iterable[Round]) -> Table:
+    """Lay rounds out, a row each."""
+    return table(HEADERS, (_row(found) for found in rounds))
+
+
+def line(found: Round) -> str:
+    """Tell a round that has ended in one line."""
+    scores = found.scores
+    parts = [f"round {found.number}: {found.state}", f"{scores.reported} of {len(found.tasks)} reported"]
+    if scores.train_loss is not None:
+        parts.append(f"train loss {scores.train_loss:.4f}")
+    if scores.holdout_accuracy is not None:
+        parts.append(f"accuracy of {found.base} {scores.holdout_accuracy:.4f}")
+    if found.merged:
+        parts.append(f"made {found.merged}")
+    return ", ".join(parts) + (f" ({found.reason})" if found.reason else "")
+
+
+def _row(found: Round) -> tuple[object, ...]:
+    scores = found.scores
+    seconds = (found.closed_at - found.opened_at).total_seconds() if found.closed_at else None
+    return (
+        found.number,
+        found.state if not found.evaluate else f"{found.state} (scores only)",
+        f"{scores.reported}/{len(found.tasks)}",
+        scores.examples,
+        scores.train_loss,
+        scores.holdout_loss,
+        scores.holdout_accuracy,
+        found.base,
+        size(scores.bytes_up),
+        f"{seconds:.1f}" if seconds is not None else "",
+    )
+
+
+def _tasks(tasks: Iterable[Task]) -> Table:
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for task in tasks:
+        what = task.phase or "asked" if task.state == "open" else task.state
+        done = task.steps if task.state == "succeeded" else task.step
+        bar = ProgressBar(total=max(1, task.steps), completed=done, width=24)
+        loss = f"loss {task.loss:.4f}" if task.loss else ""
+        grid.add_row(task.device, Text.from_markup(cell(what)), bar, loss, Text(task.waiting_for or task.reason))
+    return grid

@@ -1,0 +1,63 @@
+"""One box of a fleet on this machine: a folder with its data and the agent's configuration."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.demo.processes import Agent, Endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A device to be: its folder holds agent.toml, the data it names, and, once it runs, its state and log."""
+
+    id: str
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.folder / "agent.toml"
+
+    @property
+    def installed(self) -> Path:
+        """Where its models are installed."""
+        return self.folder / "state" / "models"
+
+    def start(self, *, env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = ()) -> Agent:
+        """Start its agent."""
+        return Agent(self.config, log=self.folder / "agent.log", env=env, prefix=prefix)
+
+
+def make_box(
+    folder: Path,
+    device: str,
+    endpoints: Endpoints,
+    datasets: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    engine: str = "native",
+) -> Box:
+    """Write a box's configuration; `datasets` is TOML, and its relative paths start at `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    box = Box(device, folder)
+    lines = [
+        "[agent]",
+        f"id = {json.dumps(device)}",
+        'state_dir = "state"',
+        "",
+        "[agent.labels]",
+        *(f"{key} = {json.dumps(value)}" for key, value in (labels or {}).items()),
+        "",
+        "[control_plane]",
+        f"broker = {json.dumps(endpoints.mqtt)}",
+        f"gateway = {json.dumps(endpoints.grpc)}",
+        "",
+        "[training]",
+        f"engine = {json.dumps(engine)}",
+        "",
+        datasets,
+    ]
+    box.config.write_text("\n".join(lines), encoding="utf-8")
+    return box

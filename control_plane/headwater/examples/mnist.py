@@ -1,0 +1,70 @@
+"""MNIST from a folder of its four IDX files, gzipped or not. Not shipped: bring your own."""
+
+import gzip
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.examples.shards import Examples, Shards, spread
+
+CLASSES = 10
+_FILES = ("{part}-images-idx3-ubyte", "{part}-labels-idx1-ubyte")
+# How a device declares a shard to its agent (see docs/datasets.md); {path} is to be filled in.
+DATASET_TOML = """\
+[[datasets]]
+name = "digits"
+format = "npz"
+path = {path}
+
+[[datasets.columns]]
+name = "image"
+source = "image"
+shape = [1, 28, 28]
+scale = 0.00392156862745098  # pixels are 0 to 255
+mean = 0.1307
+std = 0.3081
+
+[[datasets.columns]]
+name = "label"
+source = "label"
+dtype = "int64"
+"""
+
+
+def load(folder: Path, part: str = "train") -> Examples:
+    """Read the "train" or "t10k" part: images uint8 (n, 28, 28), labels uint8; raise `ValueError` if it isn't there."""
+    images, labels = (_read(folder / name.format(part=part)) for name in _FILES)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(f"{folder}: images {images.shape} and labels {labels.shape} don't belong together")
+    return Examples(images, labels)
+
+
+def shards(
+    folder: Path, devices: int, classes_per_device: int = 4, seed: int = 0, most_per_device: int | None = 2000
+) -> Shards:
+    """Give each device only some of the training digits; the test set is MNIST's own."""
+    pieces = spread(load(folder), devices, CLASSES, classes_per_device, seed, 0.0, most_per_device)
+    return Shards(pieces.devices, load(folder, "t10k"))
+
+
+def normalised(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Bring images into the form that the model takes: float32 (n, 1, 28, 28), as DATASET_TOML declares it."""
+    scaled = images.reshape(-1, 1, 28, 28).astype(np.float32) * np.float32(0.00392156862745098)
+    return np.ascontiguousarray((scaled - np.float32(0.1307)) / np.float32(0.3081), np.float32)
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8]:
+    zipped = path.with_name(f"{path.name}.gz")
+    if path.is_file():
+        data = path.read_bytes()
+    elif zipped.is_file():
+        data = gzip.decompress(zipped.read_bytes())
+    else:
+        raise ValueError(f"{path.parent} has neither {path.name} nor {zipped.name}")
+    axes = data[3] if data[:3] == b"\0\0\x08" else 0  # bytes, as MNIST has them
+    shape = tuple(int(size) for size in np.frombuffer(data, ">i4", axes, 4)) if axes else ()
+    if not axes or len(data) != 4 + 4 * axes + prod(shape):
+        raise ValueError(f"{path} is no IDX file of bytes, or was cut short")
+    return np.frombuffer(data, np.uint8, prod(shape), 4 + 4 * axes).reshape(shape)

@@ -1,0 +1,53 @@
+"""Starts the control plane: settings in, exit code out."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from headwater_control.config import BadSetting, load
+
+
+def run(config: Path | None, flags: Mapping[str, object]) -> int:
+    """Serve until told to stop; return the exit code. What can't start says so in one sentence on stderr."""
+    try:
+        settings = load(config, os.environ, flags)
+        _log(settings.log_level)
+        # Not before the settings are known to be good: these take most of the start-up time.
+        import uvloop
+
+        from headwater_control.datadir import Endpoints
+        from headwater_control.server import serve
+
+        def ready(at: Endpoints) -> None:
+            sys.stdout.write(f"headwater is ready: {at.http}  gRPC {at.grpc}  {at.mqtt}  data {settings.data_path}\n")
+            sys.stdout.flush()
+
+        uvloop.run(serve(settings, ready))
+    except (BadSetting, ExceptionGroup) as error:
+        first = _first(error)
+        if not isinstance(first, BadSetting):
+            raise
+        sys.stderr.write(f"headwater serve: {first}\n")
+        return 2
+    return 0
+
+
+def _log(level: str) -> None:
+    """Write our own lines from `level` on, and those of the libraries only if something is wrong."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("headwater_control").setLevel(level.upper())
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="headwater_control", description="What `headwater serve` runs.")
+    parser.add_argument("--config", type=Path)
+    sys.exit(run(parser.parse_args().config, {}))

@@ -1,0 +1,87 @@
+"""The data directory: one control plane at a time, its addresses for others to find, and who led before a crash."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from headwater_wire import durable
+
+from headwater_control.config import BadSetting
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a running control plane is, with the ports it really has."""
+
+    http: str  # http://host:port
+    grpc: str  # host:port
+    mqtt: str  # mqtt://host:port
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """A claimed data directory."""
+
+    path: Path
+    holder: str  # this process, in leases
+    previous_holder: str  # the process before it, whose leases are void since it has ended; "": there was none
+
+    @property
+    def blobs(self) -> Path:
+        """Where objects are."""
+        return self.path / "blobs"
+
+    @property
+    def work(self) -> Path:
+        """Where files are made that become blobs: on the same file system."""
+        return self.path / "work"
+
+    @contextmanager
+    def announced(self, endpoints: Endpoints) -> Iterator[None]:
+        """Let others find the addresses in endpoints.json while the context lasts."""
+        place = self.path / "endpoints.json"
+        durable.write(place, json.dumps(asdict(endpoints), indent=1).encode() + b"\n")
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[DataDir]:
+    """Make the directory if it isn't there and keep every other control plane out; raise `BadSetting`."""
+    try:
+        durable.make_dirs(path)
+        (path / "work").mkdir(exist_ok=True)
+        lock = (path / "lock").open("a+")
+    except OSError as error:
+        raise BadSetting(f"can't use {path} as data_dir: {error.strerror}; choose another with --data-dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read(20).strip() or "unknown"
+            raise BadSetting(
+                f"another `headwater serve` (process {owner}) is using {path}: stop it, or give this one a --data-dir "
+                "of its own"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        (path / "endpoints.json").unlink(missing_ok=True)  # of a process that was killed
+        yield _with_holder(path)
+
+
+def _with_holder(path: Path) -> DataDir:
+    place = path / "holder"
+    previous = place.read_text() if place.is_file() else ""
+    holder = f"control-{secrets.token_hex(8)}"
+    durable.write(place, holder.encode())
+    return DataDir(path, holder, previous)
