@@ -41,7 +41,7 @@ class Shards:
 def classes_of(device: int, devices: int, classes: int, classes_per_device: int) -> tuple[int, ...]:
     """Name a device's classes: neighbours on a ring, with starts evenly spaced.
 
-    Five devices of four of ten classes each hold every class twice. Raises `ValueError` if some class would be nobody's.
+    Five devices of four of ten classes hold every class twice. Raises `ValueError` if some class would be nobody's.
     """
     if not 0 < classes_per_device <= classes or devices * classes_per_device < classes:
         raise ValueError(

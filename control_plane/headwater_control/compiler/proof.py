@@ -22,6 +22,7 @@ TIMEOUT_S = 180.0
 _UNKNOWN = re.compile(r"gradient builder has not been registered: (?P<operator>\w+) for node (?P<node>.*)")
 _WORD = re.compile(r"\w+")
 _ADVICE = {
+    "AveragePool": "use GlobalAveragePool, MaxPool or a Conv with strides",  # its gradient ends the process by SIGFPE
     "Sum": "write it as Add",
     "InstanceNormalization": "use BatchNormalization or LayerNormalization",
     "LRN": "leave it out, or use BatchNormalization",
@@ -47,7 +48,7 @@ def prove(folder: Path, graph: onnx.GraphProto, description: Manifest) -> str:
         raise CompileError(f"the model can't be trained: {problem} (its operators: {', '.join(operators)})")
     advice = _ADVICE.get(node.op_type, "replace it by operators with a derivative")
     raise CompileError(
-        f"the model can't be trained: the training engine has no derivative for the node {node.name!r} "
+        f"the model can't be trained: the training engine can't differentiate the node {node.name!r} "
         f"({node.op_type}): {advice}{_freezing(graph, node, description)}"
     )
 
@@ -78,7 +79,8 @@ def _culprit(problem: str, graph: onnx.GraphProto, output: str) -> onnx.NodeProt
         return next(iter(named or [node for node in nodes if node.op_type == found["operator"]]), None)
     words = set(_WORD.findall(problem))
     mentioned = [node for node in nodes if {node.op_type, f"{node.op_type}Grad", f"{node.op_type}Training"} & words]
-    return mentioned[0] if mentioned else None
+    known = [node for node in nodes if node.op_type in _ADVICE]  # for an engine that said nothing of use
+    return next(iter(mentioned or known), None)
 
 
 def _freezing(graph: onnx.GraphProto, node: onnx.NodeProto, description: Manifest) -> str:

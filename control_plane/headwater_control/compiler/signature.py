@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import onnx
 from headwater_wire.manifest import TensorSpec
 from numpy.typing import NDArray

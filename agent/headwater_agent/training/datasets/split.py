@@ -15,7 +15,7 @@ def split(count: int, holdout: float) -> tuple[Rows, Rows]:
     contains a smaller one, and (by the three-gap theorem) each stretch of the file gives its share, sorted or not.
     """
     hashes = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    held = hashes < np.uint64(int(holdout * 2**64))
+    held = hashes < np.uint64(int(holdout * 2**64)) if holdout < 1 else np.ones(count, np.bool_)
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

@@ -5,9 +5,8 @@ from onnx import helper
 
 from headwater_agent.training.errors import NotPossible
 
-# Its gradients read outputs and attributes that ONNX lets one leave out. A pool without strides kills the process (SIGFPE).
+# Its gradients read outputs that ONNX lets one leave out.
 _OUTPUTS = {"LayerNormalization": 3, "Dropout": 2}
-_POOLS = ("AveragePool", "MaxPool")
 
 
 def cut_to(model: onnx.ModelProto, output: str) -> None:
@@ -29,19 +28,12 @@ def cut_to(model: onnx.ModelProto, output: str) -> None:
 
 
 def make_explicit(model: onnx.ModelProto) -> None:
-    """Write down the outputs and attributes that the gradient builder takes for given."""
+    """Write down what the gradient builder takes for given."""
     for number, node in enumerate(model.graph.node):
         for place in range(len(node.output), _OUTPUTS.get(node.op_type, 0)):
             node.output.append(f"headwater.{number}.{place}")
         if node.op_type == "LayerNormalization" and len(node.input) == 2:
             _add_zero_bias(model.graph, node)
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type in _POOLS:
-            axes = len(attributes["kernel_shape"].ints)
-            if "strides" not in attributes:
-                node.attribute.append(helper.make_attribute("strides", [1] * axes))
-            if not attributes.keys() & {"pads", "auto_pad"}:
-                node.attribute.append(helper.make_attribute("pads", [0, 0] * axes))
 
 
 def _add_zero_bias(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
