@@ -1,7 +1,7 @@
 """Wake-ups within this process: a change rings, whoever waits for the run looks again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from headwater_wire.ids import RunId
@@ -83,7 +83,7 @@ class Bells:
         finally:
             self._runs.remove(bell)
 
-    async def watch(self, run: RunId, every_s: float = 5.0) -> AsyncIterator[None]:
+    async def watch(self, run: RunId, every_s: float = 5.0) -> AsyncGenerator[None, None]:
         """Yield at once, then after each change (many at once count as one), at the latest every `every_s`.
 
         The latter since another replica's changes ring no bell here.

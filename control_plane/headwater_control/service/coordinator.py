@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from headwater_wire.ids import RunId
+from headwater_wire.manifest import Manifest
 
-from headwater_control.core.rounds import next_wake, plan
+from headwater_control.core.rounds import Snapshot, next_wake, plan
 from headwater_control.core.runs import RunState
 from headwater_control.ports import Busy, Fenced, Ring
 from headwater_control.service import deployments
+from headwater_control.service.bells import Bell
 from headwater_control.service.lookup import find_run
 from headwater_control.service.rounds import Lead, apply, forget
 from headwater_control.service.snapshots import load_manifest, load_snapshot
@@ -21,10 +24,14 @@ from headwater_control.service.world import World
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_GOODBYE_S = 2.0
 
 
 class Coordinator:
-    """One per process; each run is led by one of them, through a lease with a fencing token."""
+    """One per process; each run is led by one of them, through a lease with a fencing token.
+
+    `holder` names this process, so that a restarted one is another.
+    """
 
     def __init__(self, world: World, holder: str) -> None:
         self._world = world
@@ -47,10 +54,13 @@ class Coordinator:
         clear(world.settings.work_dir)
         async with asyncio.TaskGroup() as tasks:
             with world.bells.runs() as bell:
-                await self._heal()
+                healed = False
                 drivers: dict[RunId, asyncio.Task[None]] = {}
                 while True:
                     try:
+                        if not healed:
+                            await self._heal()
+                            healed = True
                         for run in await self._active():
                             if run not in drivers:
                                 drivers[run] = tasks.create_task(self._drive(run), name=f"coordinator.{run}")
@@ -84,6 +94,7 @@ class Coordinator:
             try:
                 if await self._lead(run):
                     return
+                pause_s = _FIRST_PAUSE_S  # another one leads: look now and then
             except* Fenced:
                 _LOG.info("another coordinator leads run %s now", run)
             except* Exception as trouble:
@@ -111,39 +122,49 @@ class Coordinator:
 
     async def _lead(self, run: RunId) -> bool:
         """Take the lease and go on while it is ours; say whether the run has ended."""
-        token = await self._renew(run)
+        token = await self._renew(run, self._world.settings.lease_ttl_s)
         if token is None:
-            await self._world.clock.sleep(self._look_s)
             return False
         manifest = await load_manifest(self._world, run)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                keeper = tasks.create_task(self._keep(run, token), name=f"coordinator.{run}.lease")
+                with self._world.bells.lead(run) as bell:
+                    while not (view := await self._look(run, manifest)).run.state.final:
+                        await self._advance(view, token, bell, tasks)
+                keeper.cancel()
+        except asyncio.CancelledError:
+            with suppress(Busy, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self._renew(run, 0)  # so that the next process need not wait for the lease to end
+            raise
+        return True
+
+    async def _look(self, run: RunId, manifest: Manifest) -> Snapshot:
         assert self._started_at is not None
-        async with asyncio.TaskGroup() as tasks:
-            keeper = tasks.create_task(self._keep(run, token), name=f"coordinator.{run}.lease")
-            with self._world.bells.lead(run) as bell:
-                while True:
-                    now = self._world.clock.now()
-                    async with self._world.store.read() as tx:
-                        view = await load_snapshot(self._world, tx, run, manifest, self._started_at)
-                    if view.run.state.final:
-                        keeper.cancel()
-                        return True
-                    decisions = plan(view, now)
-                    for decision in decisions:
-                        spent = await apply(self._world, Lead(run, view.run.round, token), decision)
-                        if spent:
-                            tasks.create_task(forget(self._world, spent), name=f"coordinator.{run}.forget")
-                    if not decisions:
-                        wake = next_wake(view, now)
-                        due_s = (wake - now).total_seconds() if wake else self._look_s
-                        await bell.wait(min(due_s, self._look_s))
+        async with self._world.store.read() as tx:
+            return await load_snapshot(self._world, tx, run, manifest, self._started_at)
+
+    async def _advance(self, view: Snapshot, token: int, bell: Bell, tasks: asyncio.TaskGroup) -> None:
+        """Do what there is to do; if there is nothing, wait until that may have changed."""
+        now = self._world.clock.now()
+        lead = Lead(view.run.id, view.run.round, token)
+        decisions = plan(view, now)
+        for decision in decisions:
+            if spent := await apply(self._world, lead, decision):
+                tasks.create_task(forget(self._world, spent), name=f"coordinator.{view.run.id}.forget")
+        if not decisions:
+            wake = next_wake(view, now)
+            due_s = (wake - now).total_seconds() if wake else self._look_s
+            await bell.wait(min(due_s, self._look_s))
 
     async def _keep(self, run: RunId, token: int) -> None:
         """Renew the lease, also while a merge takes long; raise `Fenced` once it is lost."""
         while True:
             await self._world.clock.sleep(self._look_s)
-            if await self._renew(run) != token:
+            if await self._renew(run, self._world.settings.lease_ttl_s) != token:
                 raise Fenced(f"the lease on run {run} is lost")
 
-    async def _renew(self, run: RunId) -> int | None:
+    async def _renew(self, run: RunId, ttl_s: float) -> int | None:
         async with self._world.store.write() as tx:
-            return await tx.runs.lead(run, self._holder, self._world.clock.now(), self._world.settings.lease_ttl_s)
+            return await tx.runs.lead(run, self._holder, self._world.clock.now(), ttl_s)

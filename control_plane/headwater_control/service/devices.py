@@ -57,8 +57,9 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
     """Take in many heartbeats at once; ring those devices that are behind, or unknown, to come and sync."""
     progress = [(beat.device, line) for beat, lines in beats for line in lines]
     async with work(world) as unit:
+        known = await unit.tx.devices.several({beat.device for beat, _ in beats})
         for beat, _ in beats:
-            device = await unit.tx.devices.get(beat.device)
+            device = known.get(beat.device)
             if device is None or beat.revision < device.revision:
                 unit.ring(beat.device, device.revision if device else 0)
             unit.fleet_changed |= device is not None and not device.online

@@ -17,7 +17,7 @@ class Settings:
     heartbeat_busy_s: int = 10  # of a device with open tasks
     presence_grace_s: float = 30.0  # a device offline for so long is not waited for
     silence_s: float = 180.0  # one that claims to be online but is not heard of for so long is not waited for either
-    lease_ttl_s: float = 15.0
+    lease_ttl_s: float = 8.0  # after a crash nobody leads for so long
     tolerance: float = 1e-3  # of a version's self-check on a box: |got - want| ≤ tolerance · (1 + |want|)
 
 
