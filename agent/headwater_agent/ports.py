@@ -1,12 +1,12 @@
 """What the agent needs of the world, as narrow interfaces. Edges implement them; tests bring fakes."""
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
-from headwater_wire.messages import Blob, DatasetCard, Hello, Offer, Receipt, SyncAnswer, SyncRequest
+from headwater_wire.messages import Blob, DatasetCard, Hello, Offer, Progress, Receipt, SyncAnswer, SyncRequest
 
 from headwater_agent.core.session import Box, Session
 from headwater_agent.training.protocol import Job, Reply, Stepped
@@ -18,6 +18,15 @@ class Survey:
 
     fingerprint: str
     card: DatasetCard
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What a heartbeat tells, and how often it should."""
+
+    revision: int
+    progress: tuple[Progress, ...]
+    heartbeat_s: int
 
 
 class Journal(Protocol):
@@ -52,7 +61,7 @@ class Uplink(Protocol):
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """Tell what is held, and get what should be."""
 
-    def fetch(self, digest: Digest, offset: int) -> AsyncIterator[bytes]:
+    def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from `offset` on; raise `Gone` if the control plane has no such blob."""
 
     async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:

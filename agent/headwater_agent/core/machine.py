@@ -86,7 +86,7 @@ def wake_at_s(session: Session) -> float | None:
     open_until = [held.task.deadline_ms for held in session.held if held.stage is not Stage.SPOOLED]
     if not open_until or not session.time.server_ms:
         return None
-    return session.time.at_s + (min(open_until) - session.time.server_ms) / 1000
+    return session.time.at_s + (min(open_until) + 1 - session.time.server_ms) / 1000
 
 
 def _react(session: Session, event: on.Event, at_s: float) -> Next:

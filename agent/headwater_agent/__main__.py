@@ -1,0 +1,112 @@
+"""The command line: headwater-agent run | check-config | config show."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headwater_agent.config import Config, load
+from headwater_agent.settings import BadSetting
+
+_EXAMPLE = """\
+example, as agent.toml:
+  [agent]
+  id = "gate-7"
+  state_dir = "state"
+
+  [control_plane]
+  broker = "mqtt://127.0.0.1:1883"
+  gateway = "127.0.0.1:8090"
+
+  [datasets.digits]
+  format = "npz"
+  path = "digits.npz"
+
+  [datasets.digits.columns.image]
+  source = "images"
+  shape = [1, 8, 8]
+
+  [datasets.digits.columns.label]
+  source = "labels"
+  dtype = "int64"
+
+then:
+  headwater-agent check-config --config agent.toml
+  headwater-agent run --config agent.toml
+
+Any value can be overridden by a variable, such as HEADWATER_CONTROL_PLANE__BROKER.
+"""
+DEFAULT_FILE = "/etc/headwater/agent.toml"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 2 if the configuration is wrong, 1 if the agent can't start."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = load(options.config, os.environ)
+    except BadSetting as error:
+        print(f"headwater-agent: {error}", file=sys.stderr)
+        sys.exit(2)
+    options.command(config, options)
+
+
+def _run(config: Config, options: argparse.Namespace) -> None:
+    import asyncio
+    import logging
+
+    from headwater_agent.daemon import run
+    from headwater_agent.ports import AgentError
+
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("mqtt").setLevel(logging.WARNING)  # aiomqtt's own
+    try:
+        asyncio.run(run(config, os.environ))
+    except (AgentError, OSError) as error:
+        print(f"headwater-agent: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _check(config: Config, options: argparse.Namespace) -> None:
+    datasets = ", ".join(dataset.name for dataset in config.datasets) or "none"
+    print(f"{options.config} is fine: device {config.agent.id}, datasets: {datasets}")
+
+
+def _show(config: Config, options: argparse.Namespace) -> None:
+    for name, value, origin in config.origins:
+        print(f"{name} = {value}  # {origin}" if options.origin else f"{name} = {value}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headwater-agent",
+        description="Trains models where the data is: the agent of one edge box.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(commands, "run", "be the agent, until SIGTERM")
+    run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    run.set_defaults(command=_run)
+    _command(commands, "check-config", "say whether the configuration is fine").set_defaults(command=_check)
+    config = commands.add_parser("config", help="look at the configuration").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    show = _command(config, "show", "print every value, defaults included")
+    show.add_argument("--origin", action="store_true", help="say where each value came from")
+    show.set_defaults(command=_show)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.add_argument("--config", type=Path, default=Path(DEFAULT_FILE), metavar="FILE", help=f"({DEFAULT_FILE})")
+    return command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The agent put together: which concrete edge stands behind which port, and how long each lives."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from headwater_wire import durable
+
+from headwater_agent.config import Config
+from headwater_agent.core.events import Connected, Event
+from headwater_agent.core.session import Box, Session, Stage
+from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.edges.cache import FolderCache
+from headwater_agent.edges.children import warm_worker, worker_command
+from headwater_agent.edges.fingerprints import fingerprint
+from headwater_agent.edges.inventory import LocalRegistrar
+from headwater_agent.edges.journal import open_journal
+from headwater_agent.edges.link import Link
+from headwater_agent.edges.models import FolderShelf
+from headwater_agent.edges.spool import FolderSpool
+from headwater_agent.edges.systemd import Notifier
+from headwater_agent.edges.uplink import open_uplink
+from headwater_agent.effects import Effects
+from headwater_agent.ports import AgentError, Vitals
+from headwater_agent.shell import Shell
+from headwater_agent.survey import Surveyor
+
+_log = logging.getLogger(__name__)
+
+
+class AlreadyRunning(AgentError):
+    """Another agent lives in this state_dir."""
+
+
+class _Stopped(Exception):
+    pass
+
+
+async def run(config: Config, environment: Mapping[str, str]) -> None:
+    """Be an agent until SIGTERM or SIGINT; SIGHUP has the datasets looked over again."""
+    loop = asyncio.get_running_loop()
+    stop, look = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, look.set)
+    notifier = Notifier(environment)
+    async with agent(config) as (link, shell, surveyor, effects):
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(shell.run(effects), name="agent.shell")
+                tasks.create_task(link.run(), name="agent.link")
+                tasks.create_task(surveyor.run(), name="agent.survey")
+                tasks.create_task(_watchdog(notifier), name="agent.watchdog")
+                tasks.create_task(_look_again(look, surveyor), name="agent.sighup")
+                notifier.ready()
+                _log.info("headwater-agent %s is up", config.agent.id)
+                await stop.wait()
+                notifier.stopping()
+                raise _Stopped
+        except* _Stopped:
+            _log.info("headwater-agent %s stops", config.agent.id)
+
+
+@asynccontextmanager
+async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Effects]]:
+    """Open what an agent is made of; nothing runs yet."""
+    state, device = config.agent.state_dir, config.agent.id
+    with _alone(state):
+        async with (
+            open_journal(state / "journal.db") as journal,
+            open_uplink(config.control_plane.gateway, device) as uplink,
+            warm_worker(
+                worker_command(config.training.engine), idle_s=config.training.worker_idle_s, nice=config.training.nice
+            ) as worker,
+        ):
+
+            async def deliver(event: Event) -> None:
+                if isinstance(event, Connected):
+                    surveyor.again()
+                await shell.deliver(event)
+
+            def changed(session: Session) -> None:
+                if _stages(session) != stages[0]:
+                    stages[0] = _stages(session)
+                    link.pulse()
+
+            def vitals() -> Vitals:
+                session = shell.session
+                return Vitals(session.revision, progress(session, effects.live), session.heartbeat_s)
+
+            link = Link(
+                config.control_plane.broker,
+                device,
+                journal=journal,
+                registrar=LocalRegistrar(config, lambda: surveyor.cards()),
+                vitals=vitals,
+                deliver=deliver,
+            )
+            surveyor = Surveyor(config.datasets, fingerprint, journal, worker, link, deliver)
+            await surveyor.recall()
+            box = Box(device, surveyor.facts(), config.training.max_attempts)
+            shell = Shell(await journal.load(box), journal, changed)
+            stages = [_stages(shell.session)]
+            spool = FolderSpool(state)
+            for problem in journal.problems:
+                _log.error("%s; the next Sync heals what was lost", problem)
+            for name in await spool.sweep([h.task.id for h in shell.session.held if h.stage is Stage.SPOOLED]):
+                _log.warning("deleted %s: unfinished, or no record tells of it", name)
+            effects = Effects(
+                uplink=uplink,
+                cache=FolderCache(state / "cache", uplink),
+                spool=spool,
+                worker=worker,
+                shelf=FolderShelf(state / "models"),
+                link=link,
+                journal=journal,
+                datasets={dataset.name: dataset for dataset in config.datasets},
+                request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
+                needed=lambda: needed(shell.session),
+            )
+            yield link, shell, surveyor, effects
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the state_dir for this process alone; raise `AlreadyRunning`."""
+    durable.make_dirs(state)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(f"another agent uses {state}: stop it, or choose another agent.state_dir") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _stages(session: Session) -> tuple[tuple[str, Stage], ...]:
+    return tuple((held.task.id, held.stage) for held in session.held)
+
+
+async def _watchdog(notifier: Notifier) -> None:
+    while notifier.watchdog_s:
+        notifier.watchdog()
+        await asyncio.sleep(notifier.watchdog_s)
+
+
+async def _look_again(look: asyncio.Event, surveyor: Surveyor) -> None:
+    while True:
+        await look.wait()
+        look.clear()
+        surveyor.again()

@@ -1,0 +1,91 @@
+"""Blobs by digest on disk: fetched with resume, trusted only after their SHA-256 was checked in this life."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection
+from contextlib import aclosing
+from pathlib import Path
+from typing import IO
+
+from headwater_wire import digests, durable
+from headwater_wire.errors import LengthMismatch
+from headwater_wire.ids import Digest
+from headwater_wire.messages import Blob
+
+from headwater_agent.ports import Unavailable, Uplink
+
+_PART = ".part"
+_log = logging.getLogger(__name__)
+
+
+class FolderCache:
+    """The `Cache` port over one folder."""
+
+    def __init__(self, root: Path, uplink: Uplink) -> None:
+        self._root = root
+        self._uplink = uplink
+        self._checked: set[Digest] = set()
+        self._locks: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
+        durable.make_dirs(root)
+
+    async def get(self, blob: Blob, *, durably: bool) -> Path:
+        """Fetch what is missing of a blob, check its SHA-256, give its place."""
+        path = self._root / blob.digest
+        async with self._locks[blob.digest]:
+            if blob.digest in self._checked and path.exists():
+                return path
+            if await asyncio.to_thread(_is, path, blob):
+                self._checked.add(blob.digest)
+                return path
+            part = self._root / f"{blob.digest}{_PART}"
+            await self._fetch(blob, part)
+            if not await asyncio.to_thread(_is, part, blob):
+                part.unlink(missing_ok=True)
+                raise Unavailable(f"what came as {blob.digest[:12]}… has another SHA-256: fetching it again from 0")
+            if durably:
+                await asyncio.to_thread(durable.adopt, part, path)
+            else:
+                part.replace(path)  # whatever a power loss does to it, the next life checks it
+            self._checked.add(blob.digest)
+            return path
+
+    async def prune(self, keep: Collection[Digest]) -> None:
+        """Delete all others, but for unfinished ones that a fetch is working on."""
+        busy = {digest for digest, lock in self._locks.items() if lock.locked()}
+        for digest in [digest for digest in self._locks if digest not in busy]:
+            del self._locks[digest]
+        self._checked &= set(keep)
+        await asyncio.to_thread(self._prune, {*keep, *busy})
+
+    def _prune(self, keep: set[Digest]) -> None:
+        for path in self._root.iterdir():
+            if path.is_file() and path.name.removesuffix(_PART) not in keep:
+                path.unlink(missing_ok=True)
+
+    async def _fetch(self, blob: Blob, part: Path) -> None:
+        with await asyncio.to_thread(part.open, "ab") as file:
+            if file.tell() >= blob.size:  # a damaged one: the size alone shows that it can't be resumed
+                file.truncate(0)
+            offset = file.tell() if file.tell() < blob.size else 0
+            file.seek(offset)
+            async with aclosing(self._uplink.fetch(blob.digest, offset)) as chunks:
+                async for chunk in chunks:
+                    offset += len(chunk)
+                    if offset > blob.size:
+                        file.truncate(0)
+                        raise Unavailable(str(LengthMismatch(blob.size, offset)))
+                    await asyncio.to_thread(_write, file, chunk)
+        if offset < blob.size:
+            raise Unavailable(f"the control plane sent {offset} of {blob.size} bytes")
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    file.write(chunk)
+
+
+def _is(path: Path, blob: Blob) -> bool:
+    try:
+        return path.stat().st_size == blob.size and digests.of_file(path) == blob
+    except FileNotFoundError:
+        return False

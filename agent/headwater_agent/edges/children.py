@@ -1,0 +1,189 @@
+"""The training child: started when there is work, kept warm for a while, killed with its whole process group."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from headwater_agent.ports import Died
+from headwater_agent.training import protocol
+from headwater_agent.training.protocol import Job, Reply, Stepped
+
+_LINE_LIMIT = 1 << 20  # a dataset card of ten thousand columns fits
+_LOG_LIMIT = 2000  # characters of a line of the child's that go into our log
+_log = logging.getLogger(__name__)
+
+
+def worker_command(engine: str) -> tuple[str, ...]:
+    """Say how the child is started."""
+    return (sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine)
+
+
+class Child:
+    """One running child."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._last_words = ""
+        self._listener = asyncio.create_task(self._listen(), name=f"worker.{process.pid}.stderr")
+
+    @classmethod
+    async def start(cls, command: Sequence[str], nice: int) -> "Child":
+        """Start it, in a process group of its own; raise `Died` if that can't be done."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_LINE_LIMIT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Died(f"the worker can't be started: {error.strerror}") from error
+        with suppress(OSError):  # it may be gone already
+            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+        _log.info("worker %d started", process.pid)
+        return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        """Say whether it can take a job."""
+        return self._process.returncode is None
+
+    async def do(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
+        """Do one job; raise `Died` if the child ends, or talks nonsense, before it answers."""
+        assert self._process.stdin is not None and self._process.stdout is not None, "both are pipes"
+        try:
+            self._process.stdin.write(protocol.dump(job))
+            await self._process.stdin.drain()
+            while line := await self._process.stdout.readline():
+                message = protocol.load(line)
+                match message:
+                    case Stepped():
+                        on_step(message)
+                    case protocol.Train() | protocol.Inspect() | protocol.Check():
+                        raise ValueError("the worker answered with a job")
+                    case _:
+                        return message
+        except ValueError as error:  # also a line beyond the limit
+            await self.kill()
+            raise Died(f"it talks nonsense ({error})") from error
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # said below
+        await self.kill()
+        raise Died(self._obituary())
+
+    async def close(self) -> None:
+        """Let it end by itself, for a moment."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End its process group, and wait for it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        with suppress(TimeoutError):  # a grandchild that fled the group may hold the pipe open
+            async with asyncio.timeout(1.0):
+                await asyncio.wait([self._listener])
+        self._listener.cancel()
+
+    def _obituary(self) -> str:
+        code = self._process.returncode or 0
+        how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
+        if code == -signal.SIGKILL:
+            how += " (out of memory?)"
+        return f"{how}; its last words: {self._last_words}" if self._last_words else how
+
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None, "it is a pipe"
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:  # longer than the limit: the rest follows
+                continue
+            if not line:
+                return
+            text = line.decode(errors="replace").rstrip()[:_LOG_LIMIT]
+            if text:
+                self._last_words = text[:300]
+                _log.info("worker %d: %s", self._process.pid, text)
+
+
+class WarmWorker:
+    """The `Worker` port: one child, kept for `idle_s` after its last job, and a short-lived second one beside it.
+
+    The second one looks at datasets and checks versions, so that these need not wait for hours of training.
+    """
+
+    def __init__(self, command: Sequence[str], *, idle_s: float, nice: int) -> None:
+        self._command = command
+        self._idle_s = idle_s
+        self._nice = nice
+        self._child: Child | None = None
+        self._lock = asyncio.Lock()
+        self._beside = asyncio.Lock()
+        self._closing: asyncio.TimerHandle | None = None
+        self._closer: asyncio.Task[None] | None = None
+
+    async def run(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
+        """Do one job; cancelling kills the child. Raise `Died` if it ends before it answers."""
+        if self._lock.locked() and not isinstance(job, protocol.Train):
+            async with self._beside:
+                child = await Child.start(self._command, self._nice)
+                try:
+                    return await child.do(job, on_step)
+                finally:
+                    await asyncio.shield(child.kill())
+        async with self._lock:
+            if self._closing:
+                self._closing.cancel()
+            if self._child is None or not self._child.alive:
+                self._child = await Child.start(self._command, self._nice)
+            try:
+                return await self._child.do(job, on_step)
+            except BaseException:  # also when cancelled: what it is doing is not wanted any more
+                child, self._child = self._child, None
+                await asyncio.shield(child.kill())
+                raise
+            finally:
+                self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._let_go)
+
+    async def close(self) -> None:
+        """End what still runs."""
+        if self._closing:
+            self._closing.cancel()
+        if self._closer:
+            await asyncio.wait([self._closer])
+        if self._child:
+            await self._child.kill()
+            self._child = None
+
+    def _let_go(self) -> None:
+        if self._child is not None and not self._lock.locked():
+            self._closer = asyncio.create_task(self._close_idle(), name="worker.close")
+
+    async def _close_idle(self) -> None:
+        async with self._lock:
+            if self._child:
+                await self._child.close()
+                self._child = None
+                _log.info("the worker was idle for %g s and was let go", self._idle_s)
+
+
+@asynccontextmanager
+async def warm_worker(command: Sequence[str], *, idle_s: float, nice: int) -> AsyncIterator[WarmWorker]:
+    """Provide a worker; no child outlives the context."""
+    worker = WarmWorker(command, idle_s=idle_s, nice=nice)
+    try:
+        yield worker
+    finally:
+        await worker.close()

@@ -1,0 +1,54 @@
+"""What this box tells of itself: hardware, labels, datasets, engines."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+
+from headwater_wire.messages import DatasetCard, Hello, Inventory
+
+from headwater_agent.config import Config
+
+
+class LocalRegistrar:
+    """The `Registrar` port; `cards` gives the datasets as they were inspected last."""
+
+    def __init__(self, config: Config, cards: Callable[[], tuple[DatasetCard, ...]]) -> None:
+        self._config = config
+        self._cards = cards
+
+    async def hello(self, epoch: int) -> Hello:
+        """Look, and tell."""
+        return Hello(
+            epoch=epoch,
+            inventory=look(self._config.agent.state_dir),
+            labels=self._config.agent.labels,
+            datasets=self._cards(),
+            engines=(self._config.training.engine,),
+        )
+
+
+def look(state_dir: Path) -> Inventory:
+    """Describe this machine."""
+    system = os.uname()
+    pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return Inventory(
+        hostname=socket.gethostname(),
+        machine=system.machine,
+        system=f"{system.sysname} {system.release}",
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=pages * page_bytes,
+        disk_free_bytes=shutil.disk_usage(state_dir).free,
+        agent_version=_agent_version(),
+        python_version=python_version(),
+    )
+
+
+def _agent_version() -> str:
+    try:
+        return version("headwater")
+    except PackageNotFoundError:  # run from a folder on PYTHONPATH
+        return ""

@@ -1,0 +1,116 @@
+"""Named records in an SQLite file, each under a CRC and all under a seal, since SQLite does not notice flipped bits."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+from headwater_wire import durable
+
+_SEAL = "seal"
+_ASIDE_KEPT = 9
+
+
+class Ledger:
+    """Synchronous and for one thread; what `write` has returned from survives a power loss.
+
+    A damaged file is set aside (renamed `.corrupt-N`) and what could be read of it goes on in a fresh one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.problems: tuple[str, ...] = ()
+        self.rows: dict[str, bytes] = {}
+        self._path = path
+        existed = path.exists()
+        try:
+            self._connection = self._connect()
+            rows, problems = self._read(existed)
+        except sqlite3.DatabaseError as error:
+            rows, problems = {}, [f"it can't be read at all ({error})"]
+            with suppress(sqlite3.Error, AttributeError):
+                self._connection.close()
+        if problems:
+            aside = self._set_aside()
+            self.problems = tuple(f"{path.name}: {problem}" for problem in (*problems, f"set aside as {aside.name}"))
+            self._connection = self._connect()
+        if problems or not existed:
+            self._create()
+            durable.sync_directory(path.parent)
+            self.write(rows)
+        else:
+            self.rows = rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Replace, insert and (None) delete records, all or nothing."""
+        after = {**self.rows, **{key: body for key, body in changes.items() if body is not None}}
+        for key in [key for key, body in changes.items() if body is None]:
+            after.pop(key, None)
+        seal = _seal(after)
+        cursor = self._connection.cursor()
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            for key, body in {**changes, _SEAL: seal}.items():
+                if body is None:
+                    cursor.execute("DELETE FROM entry WHERE key = ?", (key,))
+                else:
+                    cursor.execute("REPLACE INTO entry VALUES (?, ?, ?)", (key, body, _crc(key, body)))
+            cursor.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            raise
+        self.rows = after
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.text_factory = bytes  # a flipped bit may be no UTF-8
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-256", "wal_autocheckpoint=64"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _create(self) -> None:
+        self._connection.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL)")
+
+    def _read(self, existed: bool) -> tuple[dict[str, bytes], list[str]]:
+        if not existed:
+            return {}, []
+        rows: dict[str, bytes] = {}
+        problems = []
+        for key, body, crc in self._connection.execute("SELECT key, body, crc FROM entry ORDER BY key"):
+            name = key.decode(errors="replace") if isinstance(key, bytes) else repr(key)
+            if not isinstance(body, bytes) or crc != _crc(name, body):
+                problems.append(f"the record {name[:80]!r} is damaged and was left out")
+            else:
+                rows[name] = body
+        seal = rows.pop(_SEAL, None)
+        if not problems and seal != _seal(rows):
+            problems.append(f"records are missing or out of date; the {len(rows)} others were kept")
+        return rows, problems
+
+    def _set_aside(self) -> Path:
+        with suppress(sqlite3.Error, AttributeError):
+            self._connection.close()
+        names = [self._path.with_name(f"{self._path.name}.corrupt-{n}") for n in range(1, _ASIDE_KEPT + 1)]
+        aside = next((name for name in names if not name.exists()), names[-1])
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        durable.sync_directory(self._path.parent)
+        return aside
+
+
+def _crc(key: str, body: bytes) -> int:
+    return crc32(key.encode() + b"\0" + body)
+
+
+def _seal(rows: Mapping[str, bytes]) -> bytes:
+    listing = "".join(f"{key}={_crc(key, rows[key])}\n" for key in sorted(rows))
+    return f"{len(rows)}:{crc32(listing.encode())}".encode()

@@ -1,0 +1,254 @@
+"""The MQTT connection: birth and last will, registration and heartbeats up; tasks, deployments and rings down."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from random import random
+
+import aiomqtt
+from headwater_wire import convert, topics
+from headwater_wire.errors import WireError
+from headwater_wire.ids import DeviceId
+from headwater_wire.v1 import fleet_pb2 as fleet
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from headwater_agent.config import Address
+from headwater_agent.core.backoff import delay_s
+from headwater_agent.core.events import Connected, Event
+from headwater_agent.edges.downward import read
+from headwater_agent.ports import Journal, Registrar, Vitals
+
+KEEPALIVE_S = 120  # a ping and its headers cost 200 bytes; heartbeats show life as well
+WILL_DELAY_S = 5  # a connection that is back by then was never gone
+EXPIRY_S = 300  # of presence and registration: what the control plane has not read by then, Sync heals
+PATIENCE_S = 10.0
+PULSE_APART_S = 0.5
+PACKET_LIMIT_BYTES = 256 * 1024
+_BORN, _GONE = 1, 2  # seq within an epoch
+_log = logging.getLogger(__name__)
+
+Deliver = Callable[[Event], Awaitable[None]]
+
+
+class Link:
+    """The `Downlink` port over one connection at a time, renewed with full-jitter pauses when it breaks.
+
+    The incoming queue below us is unbounded, since a bounded one loses acknowledged messages; what we read goes to
+    `deliver`, which waits while the machine is behind.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        device: DeviceId,
+        *,
+        journal: Journal,
+        registrar: Registrar,
+        vitals: Callable[[], Vitals],
+        deliver: Deliver,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._address = address
+        self._device = device
+        self._journal = journal
+        self._registrar = registrar
+        self._vitals = vitals
+        self._deliver = deliver
+        self._patience_s = patience_s
+        self._client: aiomqtt.Client | None = None
+        self._pulse = asyncio.Event()
+        self._renewal = asyncio.Event()
+        self._epoch = 0
+        self._hello_hash = ""
+
+    @property
+    def epoch(self) -> int:
+        """Tell the epoch of the present, or last, connection."""
+        return self._epoch
+
+    @property
+    def hello_hash(self) -> str:
+        """Tell the SHA-256 of the registration published last."""
+        return self._hello_hash
+
+    @property
+    def connected(self) -> bool:
+        """Say whether the broker has accepted us and we are subscribed."""
+        return self._client is not None
+
+    def pulse(self) -> None:
+        """Send a heartbeat soon, since a phase has changed."""
+        self._pulse.set()
+
+    async def renew(self) -> None:
+        """Connect anew, with the next epoch."""
+        self._renewal.set()
+
+    async def announce(self) -> None:
+        """Publish the registration again, if connected: each new connection does so anyway."""
+        if self._client is not None:
+            try:
+                await self._hello(self._client)
+            except aiomqtt.MqttError as error:
+                _log.info("the registration was not published: %s", error)
+
+    async def run(self) -> None:
+        """Stay connected until cancelled; then say goodbye."""
+        attempt = 0
+        while True:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            try:
+                await self._once()
+                attempt = 0  # asked to renew
+            except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+                attempt = 0 if loop.time() - began_s > 60 else attempt + 1
+                pause_s = delay_s(attempt, chance=random())  # noqa: S311 (jitter, no secret)
+                _log.warning(
+                    "no broker at %s:%d (%s): trying again in %.1f s",
+                    self._address.host,
+                    self._address.port,
+                    error or type(error).__name__,
+                    pause_s,
+                )
+                await asyncio.sleep(pause_s)
+
+    async def _once(self) -> None:
+        """Live through one connection; return if it should be renewed, raise if it broke."""
+        self._epoch = await self._journal.next_epoch()
+        self._renewal.clear()
+        # A client of its own for each attempt: a cancelled __aenter__ leaves its lock held.
+        async with self._new_client() as client:
+            await self._subscribe(client)
+            await self._presence(client, online=True)
+            await self._hello(client)
+            self._client = client
+            _log.info("connected to %s:%d as %s, epoch %d", *self._where(), self._device, self._epoch)
+            try:
+                await self._serve(client)
+            finally:
+                self._client = None
+                # Also when cancelled: a goodbye is faster than the last will. The connection may be what broke.
+                await self._goodbye(client)
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        await self._deliver(Connected())
+        work = [
+            asyncio.create_task(self._listen(client), name="link.listen"),
+            asyncio.create_task(self._beat(client), name="link.beat"),
+            asyncio.create_task(self._renewal.wait(), name="link.renewal"),
+        ]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.wait(work)
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            try:
+                event = read(self._device, str(message.topic), message.payload)
+            except WireError as error:
+                _log.warning("dropped a message on %.120r: %s", str(message.topic), error)
+                continue
+            await self._deliver(event)
+
+    async def _beat(self, client: aiomqtt.Client) -> None:
+        """Send a heartbeat now and then, and soon after `pulse`, at most two a second."""
+        while True:
+            vitals = self._vitals()
+            self._pulse.clear()
+            heartbeat = fleet.Heartbeat(
+                epoch=self._epoch,
+                revision=vitals.revision,
+                progress=[convert.progress_to(progress) for progress in vitals.progress],
+            )
+            await client.publish(
+                topics.up(self._device, "heartbeat"),
+                heartbeat.SerializeToString(),
+                qos=0,  # the next one comes anyway
+                properties=_expiring(2 * vitals.heartbeat_s),
+                timeout=self._patience_s,
+            )
+            await asyncio.sleep(PULSE_APART_S)
+            try:
+                async with asyncio.timeout(max(0.0, vitals.heartbeat_s - PULSE_APART_S)):
+                    await self._pulse.wait()
+            except TimeoutError:
+                continue
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        codes = await client.subscribe(topics.down_filter(self._device), qos=1, timeout=self._patience_s)
+        if refused := [code for code in codes if _number(code) >= 128]:  # aiomqtt does not raise
+            raise aiomqtt.MqttError(f"the broker refuses to tell {self._device} anything: {refused[0]}")
+
+    async def _presence(self, client: aiomqtt.Client, *, online: bool) -> None:
+        await client.publish(
+            topics.up(self._device, "presence"),
+            self._state(online=online),
+            qos=1,
+            properties=_expiring(EXPIRY_S),
+            timeout=self._patience_s,
+        )
+
+    async def _hello(self, client: aiomqtt.Client) -> None:
+        hello = convert.hello_to(await self._registrar.hello(self._epoch))
+        payload = hello.SerializeToString(deterministic=True)
+        await client.publish(
+            topics.up(self._device, "hello"),
+            payload,
+            qos=1,
+            properties=_expiring(EXPIRY_S),
+            timeout=self._patience_s,
+        )
+        self._hello_hash = hashlib.sha256(payload).hexdigest()
+
+    async def _goodbye(self, client: aiomqtt.Client) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self._presence(client, online=False)
+        except (aiomqtt.MqttError, TimeoutError):
+            return  # the last will says it
+
+    def _new_client(self) -> aiomqtt.Client:
+        connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        connect.SessionExpiryInterval = WILL_DELAY_S  # the will is sent when the session ends, if not before
+        connect.MaximumPacketSize = PACKET_LIMIT_BYTES
+        will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        will.WillDelayInterval = WILL_DELAY_S
+        will.MessageExpiryInterval = EXPIRY_S
+        return aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            identifier=self._device,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            will=aiomqtt.Will(
+                topics.up(self._device, "presence"), self._state(online=False), qos=1, retain=False, properties=will
+            ),
+            clean_start=MQTT_CLEAN_START_FIRST_ONLY,
+            keepalive=KEEPALIVE_S,
+            timeout=self._patience_s,
+            properties=connect,
+        )
+
+    def _state(self, *, online: bool) -> bytes:
+        return fleet.Presence(online=online, epoch=self._epoch, seq=_BORN if online else _GONE).SerializeToString()
+
+    def _where(self) -> tuple[str, int]:
+        return self._address.host, self._address.port
+
+
+def _expiring(seconds: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    return properties
+
+
+def _number(code: object) -> int:
+    return int(getattr(code, "value", code))  # type: ignore[call-overload,no-any-return]

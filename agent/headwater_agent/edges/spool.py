@@ -1,0 +1,77 @@
+"""Deltas on disk between their training and their receipt."""
+
+import asyncio
+import secrets
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from headwater_wire import digests, durable
+from headwater_wire.ids import TaskId
+from headwater_wire.messages import Blob
+
+from headwater_agent.ports import Damaged
+
+_SUFFIX = ".delta"
+
+
+class FolderSpool:
+    """The `Spool` port over one folder; unfinished work lies in a second one beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self._spool = root / "spool"
+        self._work = root / "work"
+        self._checked: set[tuple[TaskId, str]] = set()
+        durable.make_dirs(self._spool)
+        durable.make_dirs(self._work)
+
+    def work_path(self, task: TaskId, attempt: int) -> Path:
+        """Name a fresh place, so that a child that outlived its agent can't write into another's delta."""
+        return self._work / f"{task}.{attempt}.{secrets.token_hex(4)}"
+
+    async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
+        """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
+        await asyncio.to_thread(_check, source, delta)
+        await asyncio.to_thread(durable.adopt, source, self._path(task))
+        self._checked.add((task, delta.digest))
+
+    async def open(self, task: TaskId, delta: Blob) -> Path:
+        """Give a delta's place; the first time after a start its SHA-256 is checked: raise `Damaged`."""
+        path = self._path(task)
+        if (task, delta.digest) not in self._checked:
+            await asyncio.to_thread(_check, path, delta)
+            self._checked.add((task, delta.digest))
+        return path
+
+    async def discard(self, task: TaskId) -> None:
+        """Delete, if it is there."""
+        self._checked = {(other, digest) for other, digest in self._checked if other != task}
+        await asyncio.to_thread(durable.remove, self._path(task), durably=True)
+
+    async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
+        """Delete what no record tells of, and unfinished work; name it."""
+        return await asyncio.to_thread(self._sweep, {f"{task}{_SUFFIX}" for task in keep})
+
+    def _sweep(self, keep: set[str]) -> tuple[str, ...]:
+        orphans = [path for path in self._spool.iterdir() if path.name not in keep]
+        orphans += list(self._work.iterdir())
+        for path in orphans:
+            with suppress(IsADirectoryError, PermissionError):  # not ours
+                durable.remove(path)
+        durable.sync_directory(self._spool)
+        return tuple(sorted(path.name for path in orphans))
+
+    def _path(self, task: TaskId) -> Path:
+        return self._spool / f"{task}{_SUFFIX}"
+
+
+def _check(path: Path, delta: Blob) -> None:
+    try:
+        found = digests.of_file(path)
+    except OSError as error:
+        raise Damaged(f"the delta can't be read: {error.strerror}") from error
+    if found != delta:
+        raise Damaged(
+            f"the delta is damaged: {found.size} bytes, SHA-256 {found.digest[:12]}… instead of {delta.size} bytes, "
+            f"{delta.digest[:12]}…"
+        )

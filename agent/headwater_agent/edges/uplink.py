@@ -1,0 +1,150 @@
+"""The gateway of the control plane over gRPC: Sync, Fetch, UploadDelta, on one channel."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+from headwater_wire import convert
+from headwater_wire.chunks import CHUNK_BYTES
+from headwater_wire.crashpoint import crashpoint
+from headwater_wire.errors import WireError
+from headwater_wire.ids import DeviceId, Digest
+from headwater_wire.messages import Offer, Receipt, SyncAnswer, SyncRequest
+from headwater_wire.v1 import gateway_pb2 as pb
+from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
+
+from headwater_agent.config import Address
+from headwater_agent.ports import Gone, Unavailable
+
+_OPTIONS = (
+    # A half-open link is noticed while a call waits on it; an idle channel sends nothing at all.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # The default waits up to two minutes: the pause between attempts is ours to draw (core/backoff.py).
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Else a slow server's stream buffers 5 to 17 MB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1_048_576),
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", 8 * 1_048_576),
+    ("grpc.enable_http_proxy", 0),
+)
+_EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
+_RETRY_DELAY = "retry-delay-ms"  # trailing metadata beside RESOURCE_EXHAUSTED
+_T = TypeVar("_T")
+
+
+class GrpcUplink:
+    """The `Uplink` port. `patience_s` is how long an answer, or the next chunk, may take."""
+
+    def __init__(self, channel: grpc.aio.Channel, device: DeviceId, *, patience_s: float = 30.0) -> None:
+        self._stub: Any = GatewayStub(channel)  # type: ignore[no-untyped-call]
+        self._device = device
+        self._patience_s = patience_s
+
+    async def sync(self, request: SyncRequest) -> SyncAnswer:
+        """Tell what is held, and get what should be; an answer meant for another device raises."""
+        response = await self._within(self._stub.Sync(convert.sync_to(request), timeout=self._patience_s))
+        try:
+            answer = convert.answer_from(response)
+        except WireError as error:
+            raise Unavailable(f"the control plane's answer to Sync makes no sense: {error}") from error
+        devices = {task.device for task in answer.tasks} | {wanted.device for wanted in answer.deployments}
+        if strangers := devices - {self._device}:
+            raise Unavailable(f"the control plane answered Sync for {min(strangers)!r}, not for {self._device!r}")
+        return answer
+
+    async def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
+        """Give a blob's bytes from `offset` on; raise `Gone` if the control plane has no such blob."""
+        call = self._stub.Fetch(pb.FetchRequest(device=self._device, digest=digest, offset=offset))
+        try:
+            while (chunk := await self._within(call.read())) is not _EOF:
+                yield chunk.data
+        finally:
+            call.cancel()
+
+    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
+        """Offer a delta and send what of it is missing; `sent` hears how far it is, in bytes."""
+        call = self._stub.UploadDelta()
+        try:
+            await self._within(call.write(pb.UploadPart(offer=convert.offer_to(offer))))
+            reply = await self._reply(call)
+            if reply.WhichOneof("reply") == "resume_at":
+                await self._send(call, offer, path, reply.resume_at, sent)
+                reply = await self._reply(call)
+            if reply.WhichOneof("reply") != "receipt":
+                raise Unavailable("the control plane ended an upload without a receipt")
+            return convert.receipt_from(reply.receipt)
+        except WireError as error:
+            raise Unavailable(f"the control plane's answer to an upload makes no sense: {error}") from error
+        finally:
+            call.cancel()
+
+    async def _send(self, call: Any, offer: Offer, path: Path, offset: int, sent: Callable[[int], None]) -> None:
+        size = offer.delta.size
+        if offset > size:
+            raise Unavailable(f"the control plane wants to resume at {offset} of {size} bytes")
+        with await asyncio.to_thread(path.open, "rb") as file:
+            await asyncio.to_thread(file.seek, offset)
+            while chunk := await asyncio.to_thread(_read, file):
+                # A receipt, or a refusal, may come before the last chunk: write then says that the call is over.
+                await self._within(call.write(pb.UploadPart(chunk=chunk)))
+                offset += len(chunk)
+                sent(offset)
+                if offset >= size // 2:
+                    crashpoint("agent.upload.half")
+        await self._within(call.done_writing())
+
+    async def _reply(self, call: Any) -> pb.UploadReply:
+        reply = await self._within(call.read())
+        if reply is _EOF:
+            raise Unavailable("the control plane ended an upload without a receipt")
+        assert isinstance(reply, pb.UploadReply)
+        return reply
+
+    async def _within(self, waiting: Awaitable[_T]) -> _T:
+        """Wait, but not for ever; say what became of it in our own words."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await waiting
+        except grpc.aio.AioRpcError as error:
+            raise _told(error) from error
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {self._patience_s:g} s") from error
+        except (DecodeError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise Unavailable(f"the call ended early: {error}") from error
+
+
+@asynccontextmanager
+async def open_uplink(address: Address, device: DeviceId, *, patience_s: float = 30.0) -> AsyncIterator[GrpcUplink]:
+    """Open a channel, which connects when it is first used."""
+    async with grpc.aio.insecure_channel(f"{address.host}:{address.port}", options=_OPTIONS) as channel:
+        yield GrpcUplink(channel, device, patience_s=patience_s)
+
+
+def _read(file: IO[bytes]) -> bytes:
+    return file.read(CHUNK_BYTES)
+
+
+def _told(error: grpc.aio.AioRpcError) -> Exception:
+    why = f"{error.code().name}: {(error.details() or 'no details')[:300]}"
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return Gone(why)
+    return Unavailable(why, _retry_after_s(error))
+
+
+def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
+    for key, value in cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()):
+        if key == _RETRY_DELAY:
+            try:
+                return min(max(float(value) / 1000, 0.0), 300.0)
+            except ValueError:
+                return None
+    return None

@@ -1,0 +1,279 @@
+"""From a command of the machine's to the event it ends in: what to ask the edges for, in which order, how patiently."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import random
+from typing import TypeVar, assert_never
+
+from headwater_wire import manifest
+from headwater_wire.crashpoint import crashpoint
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import Digest, TaskId
+from headwater_wire.messages import Deployment, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
+
+from headwater_agent.core import commands as do
+from headwater_agent.core import events as on
+from headwater_agent.core.backoff import delay_s
+from headwater_agent.ports import (
+    Cache,
+    Damaged,
+    Died,
+    Downlink,
+    Gone,
+    Journal,
+    Shelf,
+    Spool,
+    Unavailable,
+    Uplink,
+    Worker,
+)
+from headwater_agent.training import protocol
+
+CHECK_ATTEMPTS = 3
+UPLOADS_AT_ONCE = 2
+NUDGES_APART_S = 0.2
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Effects:
+    """Performs commands. Cancelling `perform` ends what it does, the child included.
+
+    `live` says of the tasks being worked on what the session doesn't know; `request` and `needed` look into the
+    session as it was last saved.
+    """
+
+    uplink: Uplink
+    cache: Cache
+    spool: Spool
+    worker: Worker
+    shelf: Shelf
+    link: Downlink
+    journal: Journal
+    datasets: dict[str, protocol.DatasetConfig]
+    request: Callable[[], SyncRequest]
+    needed: Callable[[], frozenset[Digest]]
+    live: dict[TaskId, Progress] = field(default_factory=dict)
+    _nudged_s: float = float("-inf")
+    _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    _uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+
+    async def perform(self, command: do.Command) -> on.Event | None:
+        """Do what is asked; give the event it ended in, if there is one to tell."""
+        match command:
+            case do.Sync():
+                return await self._sync()
+            case do.Announce():
+                await self.link.announce()
+            case do.Fetch(task):
+                return await self._fetch(task)
+            case do.Train(task, attempt):
+                return await self._train(task, attempt)
+            case do.Upload():
+                return await self._upload(command)
+            case do.Discard(task_id):
+                crashpoint("agent.receipt")
+                await self.spool.discard(task_id)
+            case do.Install(deployment):
+                return await self._install(deployment)
+            case do.StopTraining() | do.AbandonInstall():
+                raise AssertionError("the shell stops what it has started")
+            case _:
+                assert_never(command)
+        return None
+
+    def nudge(self) -> None:
+        """End the pauses between attempts, since the control plane seems to be back; a flood of nudges is one."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._nudged_s < NUDGES_APART_S:
+            return
+        self._nudged_s = now_s
+        self._nudged.set()
+        self._nudged.clear()
+
+    async def _sync(self) -> on.Event:
+        request, answer = await self._patiently(self._ask, "sync")
+        if answer.epoch > self.link.epoch:  # this box was wiped, or set back
+            await self.journal.jump_epoch(answer.epoch)
+            if self.link.epoch:
+                await self.link.renew()
+        return on.Synced(request, answer)
+
+    async def _ask(self) -> tuple[SyncRequest, SyncAnswer]:
+        request = self.request()
+        return request, await self.uplink.sync(request)
+
+    async def _fetch(self, task: Task) -> on.Event:
+        try:
+            self._show(Progress(task.id, Phase.FETCHING))
+            files = await self._bring(task)
+            await self.cache.prune(self.needed() | {task.bundle.digest, task.base.digest, Digest(files.graph.name)})
+            return on.Fetched(task.id)
+        except Gone as error:
+            return on.FetchFailed(task.id, f"the control plane does not have what the task refers to: {error}")
+        except Malformed as error:
+            return on.FetchFailed(task.id, str(error))
+        except OSError as error:
+            return on.FetchFailed(task.id, f"this device can't store the model: {error.strerror or error}")
+        finally:
+            self.live.pop(task.id, None)
+
+    async def _train(self, task: Task, attempt: int) -> on.Event:
+        delta_path = self.spool.work_path(task.id, attempt)
+        try:
+            self._show(Progress(task.id, Phase.TRAINING))
+            files = await self._bring(task)
+            job = protocol.Train(
+                task=task.id,
+                manifest_path=str(files.manifest),
+                graph_path=str(files.graph),
+                base_path=str(files.base),
+                delta_path=str(delta_path),
+                dataset=self.datasets[task.dataset],
+                plan=task.plan,
+            )
+            reply = await self.worker.run(job, lambda step: self._step(task.id, step))
+            return await self._trained(task, attempt, delta_path, reply)
+        except Died as error:
+            return on.WorkerDied(task.id, attempt, str(error))
+        except (Gone, Malformed, Damaged) as error:
+            return on.TrainingBroke(task.id, attempt, str(error))
+        except OSError as error:
+            return on.TrainingBroke(task.id, attempt, f"this device can't store the delta: {error.strerror or error}")
+        finally:
+            self.live.pop(task.id, None)
+            with suppress(OSError):  # swept at the next start
+                delta_path.unlink(missing_ok=True)
+
+    async def _trained(self, task: Task, attempt: int, delta_path: Path, reply: protocol.Reply) -> on.Event:
+        match reply:
+            case protocol.Trained(metrics, None) if not task.plan.train:
+                return on.Scored(task.id, attempt, metrics)
+            case protocol.Trained(metrics, delta) if delta is not None and task.plan.train:
+                crashpoint("agent.trained")
+                await self.spool.adopt(task.id, delta_path, delta)
+                return on.Trained(task.id, attempt, delta, metrics)
+            case protocol.Refused(reason):
+                return on.TrainingRefused(task.id, attempt, reason)
+            case protocol.Broke(reason):
+                return on.TrainingBroke(task.id, attempt, reason)
+        return on.TrainingBroke(task.id, attempt, f"the worker answered with {type(reply).__name__}, not as was asked")
+
+    async def _upload(self, command: do.Upload) -> on.Event:
+        task, delta = command.task, command.delta
+        offer = Offer(self.request().device, task.id, delta, task.plan.codec, command.metrics)
+
+        async def attempt() -> on.Event:
+            path = await self.spool.open(task.id, delta)
+            self._show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
+            receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
+            _log.info("task %s: %s %s", task.id, receipt.kind, receipt.reason)
+            return on.Receipted(task.id, receipt)
+
+        try:
+            async with self._uploads:
+                return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged)
+        except Damaged as error:
+            return on.SpoolLost(task.id, command.attempt, str(error))
+        finally:
+            self.live.pop(task.id, None)
+
+    async def _install(self, wanted: Deployment) -> on.Event:
+        model, version = wanted.model, wanted.version
+        what = f"the install of {version}"
+        try:
+            shelved = await self.shelf.find(model, version, wanted.onnx)
+            onnx = shelved or await self._patiently(lambda: self.cache.get(wanted.onnx, durably=True), what, final=Gone)
+            reference = await self._patiently(lambda: self.cache.get(wanted.reference, durably=False), what, final=Gone)
+            crashpoint("agent.install.fetched")
+            if problem := await self._check(protocol.Check(str(onnx), str(reference), wanted.tolerance)):
+                return on.InstallFailed(model, wanted.generation, problem)
+            if shelved is None:
+                await self.shelf.put(model, version, onnx)
+            await self.shelf.activate(model, version)
+            crashpoint("agent.install.linked")
+            return on.Installed(model, wanted.generation)
+        except Gone as error:
+            return on.InstallFailed(model, wanted.generation, f"the control plane does not have it: {error}")
+        except OSError as error:
+            return on.InstallFailed(model, wanted.generation, f"this device can't store it: {error.strerror or error}")
+
+    async def _check(self, job: protocol.Check) -> str:
+        """Say what is wrong with a version; nothing, if it computes what it should."""
+        how = ""
+        for _ in range(CHECK_ATTEMPTS):
+            try:
+                reply = await self.worker.run(job, lambda step: None)
+            except Died as error:
+                how = str(error)
+                continue
+            match reply:
+                case protocol.Checked(problem):
+                    return problem
+                case protocol.Refused(reason) | protocol.Broke(reason):
+                    return reason
+                case _:
+                    return f"the worker answered the check with {type(reply).__name__}"
+        return f"checking it ended the worker {CHECK_ATTEMPTS} times, the last time so: {how}"
+
+    async def _bring(self, task: Task) -> "_Files":
+        what = f"task {task.id}"
+        bundle = await self._patiently(lambda: self.cache.get(task.bundle, durably=True), what, final=Gone, of=task.id)
+        graph = manifest.parse(await asyncio.to_thread(bundle.read_bytes)).graph
+        return _Files(
+            manifest=bundle,
+            graph=await self._patiently(lambda: self.cache.get(graph, durably=True), what, final=Gone, of=task.id),
+            base=await self._patiently(lambda: self.cache.get(task.base, durably=False), what, final=Gone, of=task.id),
+        )
+
+    async def _patiently(
+        self,
+        attempt: Callable[[], Awaitable[_T]],
+        what: str,
+        *,
+        final: type[Exception] | tuple[type[Exception], ...] = (),
+        of: TaskId | None = None,
+    ) -> _T:
+        """Try until it works, with full-jitter pauses that end early when the control plane is known to be back."""
+        count = 0
+        while True:
+            try:
+                return await attempt()
+            except final:
+                raise
+            except (Unavailable, Gone) as error:
+                wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
+                pause_s = wish_s or delay_s(count, chance=random())  # noqa: S311 (jitter, no secret)
+                _log.log(logging.INFO if count < 3 else logging.WARNING, "%s: %s", what, error)
+                if of and (shown := self.live.get(of)):
+                    self.live[of] = replace(shown, waiting_for=f"the control plane: {error}"[:200])
+                count += 1
+            try:
+                async with asyncio.timeout(pause_s):
+                    await (self._nudged.wait() if wish_s is None else asyncio.Event().wait())
+            except TimeoutError:
+                continue
+
+    def _step(self, task: TaskId, step: protocol.Stepped) -> None:
+        if not self.live.get(task, Progress(task, Phase.ACCEPTED)).steps:
+            crashpoint("agent.training")
+        self.live[task] = Progress(task, Phase.TRAINING, step.step, step.steps, step.loss)
+
+    def _sent(self, task: TaskId, sent: int, size: int) -> None:
+        self.live[task] = Progress(task, Phase.UPLOADING, sent, size)
+
+    def _show(self, progress: Progress) -> None:
+        self.live[progress.task] = progress
+        self.link.pulse()
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    manifest: Path
+    graph: Path
+    base: Path

@@ -1,0 +1,89 @@
+"""Looking the box's datasets over: in the child, and only when a declaration or a file has changed."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from headwater_wire.messages import DatasetCard
+
+from headwater_agent.core.events import Event, Surveyed
+from headwater_agent.core.session import DatasetFact
+from headwater_agent.ports import Died, Downlink, Journal, Survey, Worker
+from headwater_agent.training.protocol import DatasetConfig, Inspect, Inspected, Refused
+
+NOT_YET = "it is still being looked at"
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Surveyor:
+    """Knows the datasets as they were inspected last. `fingerprint` reads no data, only what the file system tells."""
+
+    datasets: tuple[DatasetConfig, ...]
+    fingerprint: Callable[[DatasetConfig], str]
+    journal: Journal
+    worker: Worker
+    link: Downlink
+    deliver: Callable[[Event], Awaitable[None]]
+    _found: dict[str, Survey] = field(default_factory=dict)
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def recall(self) -> None:
+        """Begin with what was found in an earlier life."""
+        known = {survey.card.name: survey for survey in await self.journal.surveys()}
+        now = await self._fingerprints()
+        self._found = {name: known[name] for name in now if name in known and known[name].fingerprint == now[name]}
+
+    def facts(self) -> tuple[DatasetFact, ...]:
+        """Say what the machine must know: nothing stands against a dataset that was not inspected yet."""
+        return tuple(
+            DatasetFact(config.name, found.fingerprint, found.card.problem)
+            if (found := self._found.get(config.name))
+            else DatasetFact(config.name)
+            for config in self.datasets
+        )
+
+    def cards(self) -> tuple[DatasetCard, ...]:
+        """Describe the datasets to the control plane."""
+        return tuple(
+            found.card if (found := self._found.get(config.name)) else DatasetCard(config.name, 0, problem=NOT_YET)
+            for config in self.datasets
+        )
+
+    def again(self) -> None:
+        """Look soon whether something has changed."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Look now, and whenever `again` is called, until cancelled."""
+        while True:
+            self._wanted.clear()
+            await self._look()
+            await self._wanted.wait()
+
+    async def _look(self) -> None:
+        now = await self._fingerprints()
+        for config in self.datasets:
+            found = self._found.get(config.name)
+            if found is None or found.fingerprint != now[config.name]:
+                self._found[config.name] = Survey(now[config.name], await self._inspect(config))
+                await self.journal.save_surveys(self._found.values())
+                await self.deliver(Surveyed(self.facts()))
+                await self.link.announce()
+
+    async def _inspect(self, config: DatasetConfig) -> DatasetCard:
+        try:
+            reply = await self.worker.run(Inspect(config), lambda step: None)
+        except Died as error:
+            return DatasetCard(config.name, 0, problem=f"inspecting it ended the worker: {error}"[:500])
+        match reply:
+            case Inspected(card):
+                _log.info("dataset %s: %s", config.name, card.problem or f"{card.examples} examples")
+                return card
+            case Refused(reason):
+                return DatasetCard(config.name, 0, problem=reason[:500])
+        return DatasetCard(config.name, 0, problem=f"inspecting it ended with {reply!r}"[:500])
+
+    async def _fingerprints(self) -> dict[str, str]:
+        return {config.name: await asyncio.to_thread(self.fingerprint, config) for config in self.datasets}
