@@ -44,6 +44,9 @@ class Devices(Protocol):
     async def get(self, device: DeviceId, *, lock: bool = False) -> Device | None:
         """Read one; with `lock` nobody else changes it until the transaction ends."""
 
+    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
+        """Read many at once; those that are not there are left out."""
+
     async def save(self, device: Device) -> None:
         """Insert, or replace."""
 
@@ -107,7 +110,10 @@ class Runs(Protocol):
         """Replace."""
 
     async def lead(self, run: RunId, holder: str, now: datetime, ttl_s: float) -> int | None:
-        """Take or renew the lease on a run: the fencing token, or None while another holder's lease lasts."""
+        """Take or renew the lease on a run: the fencing token, or None while another holder's lease lasts.
+
+        The token changes when the holder does, so `holder` must name one process, not a machine.
+        """
 
     async def round(self, run: RunId, number: int, *, lock: bool = False) -> Round | None:
         """Read one round."""
@@ -201,14 +207,20 @@ class Store(Protocol):
     """The database."""
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a consistent view."""
+        """Open a consistent view; to change or lock anything in it raises `RuntimeError`."""
 
     def write(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction: committed, durably, on a clean exit; rolled back on an exception."""
+        """Open a transaction: committed, durably, on a clean exit; rolled back on an exception.
+
+        Any step of it may raise `Busy`. Don't open one within another: the inner waits for the outer, until `Busy`.
+        """
 
 
 class AlreadyExists(Exception):
-    """Something of that name or number is there already."""
+    """Something of that name or number is there already. The transaction goes on, without it.
+
+    A row that refers to one that is not there, and a change of one that is not there, raise `KeyError`.
+    """
 
 
 class Fenced(Exception):

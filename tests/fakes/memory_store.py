@@ -14,8 +14,6 @@ from headwater_control.ports import AlreadyExists, Busy, Fenced, Labels
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId, version_id
 from headwater_wire.messages import Blob, Metrics, Progress
 
-_WAIT_S = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -89,6 +87,9 @@ class MemoryDevices:
 
     async def get(self, device: DeviceId, *, lock: bool = False) -> Device | None:
         return (self._tables.change() if lock else self._tables).devices.get(device)
+
+    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
+        return {key: self._tables.devices[key] for key in sorted(set(devices) & set(self._tables.devices))}
 
     async def save(self, device: Device) -> None:
         self._tables.change().devices[device.id] = device
@@ -221,11 +222,13 @@ class MemoryTasks:
 
     async def add(self, tasks: Sequence[TaskRecord]) -> None:
         tables = self._tables.change()
+        rows = tables.tasks.copy()
         for task in tasks:
-            must_lack(tables.tasks, task.id, "task")
+            must_lack(rows, task.id, "task")
             must_have(tables.rounds, (task.run, task.round))
             must_have(tables.devices, task.device)
-            tables.tasks[task.id] = task
+            rows[task.id] = task
+        tables.tasks = rows
 
     async def get(self, task: TaskId, *, lock: bool = False) -> TaskRecord | None:
         return (self._tables.change() if lock else self._tables).tasks.get(task)
@@ -301,10 +304,14 @@ class MemoryRollouts:
         taken = {(row.model, row.generation) for row in tables.rollouts.values()}
         must_lack(taken, (rollout.model, rollout.generation), "a rollout of (model, generation)")
         must_have(tables.versions, rollout.version)
-        tables.rollouts[rollout.id] = rollout
+        rows = tables.deployments.copy()
         for deployment in deployments:
-            must_lack(tables.deployments, (deployment.rollout, deployment.device), "deployment")
-            await self.save_deployment(deployment)
+            must_lack(rows, (deployment.rollout, deployment.device), "deployment")
+            must_have((rollout.id, *tables.rollouts), deployment.rollout)
+            must_have(tables.devices, deployment.device)
+            rows[deployment.rollout, deployment.device] = deployment
+        tables.rollouts[rollout.id] = rollout
+        tables.deployments = rows
 
     async def get(self, rollout: RolloutId) -> Rollout | None:
         return self._tables.rollouts.get(rollout)
@@ -358,7 +365,8 @@ class MemoryTransaction:
 class MemoryStore:
     """A store that forgets everything with the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float = 10.0) -> None:
+        self._wait_s = wait_s
         self._committed = Tables()
         self._turn = asyncio.Lock()
 
@@ -372,7 +380,7 @@ class MemoryStore:
     async def write(self) -> AsyncIterator[MemoryTransaction]:
         """Open a transaction, one at a time."""
         try:
-            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+            await asyncio.wait_for(self._turn.acquire(), self._wait_s)
         except TimeoutError:
             raise Busy("another transaction did not end: is a write() opened within a write()?") from None
         try:

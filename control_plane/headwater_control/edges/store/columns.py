@@ -1,7 +1,6 @@
 """Column types that give back exactly what was put in, on both databases."""
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,10 +94,9 @@ class Record(TypeDecorator[Any]):
         """Take it apart."""
         return None if value is None else _finite(self._adapter.dump_python(value, mode="json"))
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
-        """Put it together, straight from the text: fields an older release did not have get their defaults."""
-        read = self._adapter.validate_json
-        return lambda text: None if text is None else read(text)
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Put it together: fields an older release did not have get their defaults."""
+        return None if value is None else self._adapter.validate_python(value)
 
 
 class LabelSet(TypeDecorator[tuple[tuple[str, str], ...]]):

@@ -1,6 +1,6 @@
 """The fleet's table and repository."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 
@@ -55,6 +55,13 @@ class SqlDevices:
         row = await self._rows.one(_QUERY.where(_C.id == device), lock=lock)
         return None if row is None else Device(*row)
 
+    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
+        """Read many at once; those that are not there are left out."""
+        found: dict[DeviceId, Device] = {}
+        for among in _among(devices):
+            found.update({DeviceId(row.id): Device(*row) for row in await self._rows.all(_QUERY.where(among))})
+        return found
+
     async def save(self, device: Device) -> None:
         """Insert, or replace."""
         await self._rows.upsert(_TABLE, {name: getattr(device, name) for name in _FIELDS})
@@ -78,15 +85,19 @@ class SqlDevices:
     async def raise_revision(self, devices: Collection[DeviceId]) -> dict[DeviceId, int]:
         """Count one more change meant for each; return the new revisions."""
         raised: dict[DeviceId, int] = {}
-        ids = sorted(set(devices))
-        for start in range(0, len(ids), _IDS_PER_STATEMENT):
-            among = _C.id.in_(ids[start : start + _IDS_PER_STATEMENT])
+        for among in _among(devices):
             if self._rows.on_postgres:  # an UPDATE locks in no order, and two of them could wait for each other
-                await self._rows.change(sa.select(_C.id).where(among).order_by(_C.id).with_for_update())
+                await self._rows.lock(sa.select(_C.id).where(among).order_by(_C.id))
             statement = sa.update(_TABLE).where(among).values(revision=_C.revision + 1)
             rows = await self._rows.change_returning(statement.returning(_C.id, _C.revision))
             raised.update({DeviceId(row.id): row.revision for row in rows})
         return raised
+
+
+def _among(devices: Collection[DeviceId]) -> Iterator[sa.ColumnElement[bool]]:
+    ids = sorted(set(devices))
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield _C.id.in_(ids[start : start + _IDS_PER_STATEMENT])
 
 
 def _touch() -> sa.Update:

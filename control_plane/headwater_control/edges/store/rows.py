@@ -42,10 +42,15 @@ class Rows:
     async def one(self, query: Query, *, lock: bool = False) -> Row | None:
         """Read the only row, or None; with `lock` nobody else changes it until the transaction ends."""
         if lock:
-            self._check_writable()
-            query = query.with_for_update()
+            return (await self.lock(query)).one_or_none()
         with translated():
             return (await self._connection.execute(query)).one_or_none()
+
+    async def lock(self, query: Query) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Read rows that nobody else changes until the transaction ends (SQLite has one writer, and needs no lock)."""
+        self._check_writable()
+        with translated():  # FOR NO KEY UPDATE: new rows may still refer to these
+            return await self._connection.execute(query.with_for_update(key_share=True))
 
     async def change(self, statement: sa.Executable, values: Values | Sequence[Values] | None = None) -> int:
         """Run a statement, or run it for many values at once; return how many rows it met (of one, not of many)."""

@@ -20,7 +20,6 @@ from headwater_control.edges.store.runs import SqlRuns
 from headwater_control.edges.store.tasks import SqlTasks
 from headwater_control.ports import Busy
 
-_WAIT_S = 10.0  # for the transactions before this one
 _FINAL_ROUNDS = [state.value for state in RoundState if state.final]
 
 
@@ -67,7 +66,7 @@ class SqlStore:
             yield
             return
         try:
-            await asyncio.wait_for(self._turn.acquire(), _WAIT_S)
+            await asyncio.wait_for(self._turn.acquire(), self._engines.wait_s)
         except TimeoutError:
             raise Busy(
                 "other transactions took too long: run it again (never open a write() within a write())"
@@ -79,12 +78,13 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[SqlStore]:
+async def open_store(url: str, *, wait_s: float = 10.0) -> AsyncIterator[SqlStore]:
     """Open `sqlite:///path` or `postgresql://…`, bring its tables up to date, and close it at the end.
 
+    `wait_s` bounds every wait for a lock or a connection: then comes `Busy`.
     Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
     """
-    async with opened(parsed(url)) as engines:
+    async with opened(parsed(url), wait_s) as engines:
         await migrate(engines.writing.url)
         yield SqlStore(engines)
 
