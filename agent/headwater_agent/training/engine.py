@@ -37,7 +37,7 @@ class Session(Protocol):
         """Copy the parameters out."""
 
     def close(self) -> None:
-        """Let go of memory and files."""
+        """Let go of what it holds; the session is not used again."""
 
 
 class Engine(Protocol):

@@ -19,6 +19,7 @@ from headwater_wire.tensors import open_vector
 from headwater_agent.training.engine import Batch, Bundle
 from headwater_agent.training.engines import engine
 from headwater_agent.training.errors import NotPossible
+from headwater_agent.training.lifeline import die_with_parent
 
 _EXAMPLES = 4
 _LEARNING_RATE = 1e-3
@@ -66,6 +67,7 @@ def _random(spec: TensorSpec, random: np.random.Generator) -> npt.NDArray[Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     verdict = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print must not reach the verdict
     print(json.dumps(run(Path(sys.argv[1]))), file=verdict, flush=True)

@@ -1,7 +1,6 @@
 """The training child: jobs in on stdin, replies out on what was stdout, one JSON line each, until stdin closes."""
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
@@ -16,10 +15,10 @@ from headwater_agent.training import protocol
 from headwater_agent.training.desk import Desk
 from headwater_agent.training.engines import NAMES, engine
 from headwater_agent.training.errors import NotPossible, WentWrong
+from headwater_agent.training.lifeline import die_with_parent
 from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Train
 
 _PROGRESS_EVERY_S = 0.25
-_PR_SET_PDEATHSIG = 1
 _log = logging.getLogger("headwater.worker")
 
 
@@ -51,7 +50,7 @@ def main() -> None:
     arguments.add_argument("--engine", choices=NAMES, default="native")
     chosen = arguments.parse_args().engine
     parent = os.getppid()
-    _die_with_parent()
+    die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the agent decides
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     jobs, out = _take_descriptors()
@@ -100,12 +99,6 @@ def _take_descriptors() -> tuple[BinaryIO, BinaryIO]:
     os.close(null)
     os.dup2(2, 1)
     return jobs, out
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process with the thread that started it; elsewhere the closed stdin must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

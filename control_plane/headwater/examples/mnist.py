@@ -13,21 +13,18 @@ CLASSES = 10
 _FILES = ("{part}-images-idx3-ubyte", "{part}-labels-idx1-ubyte")
 # How a device declares a shard to its agent (see docs/datasets.md); {path} is to be filled in.
 DATASET_TOML = """\
-[[datasets]]
-name = "digits"
+[datasets.digits]
 format = "npz"
 path = {path}
 
-[[datasets.columns]]
-name = "image"
+[datasets.digits.columns.image]
 source = "image"
 shape = [1, 28, 28]
 scale = 0.00392156862745098  # pixels are 0 to 255
 mean = 0.1307
 std = 0.3081
 
-[[datasets.columns]]
-name = "label"
+[datasets.digits.columns.label]
 source = "label"
 dtype = "int64"
 """

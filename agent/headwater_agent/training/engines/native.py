@@ -1,4 +1,4 @@
-"""Training by ONNX Runtime's training build: its gradient builder, its SGD, one artifact folder a session."""
+"""Training by ONNX Runtime's training build: its gradient builder, its SGD."""
 
 import os
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ _LOSSES = {
     "l1": artifacts.LossType.L1Loss,
 }
 _LABEL_INPUTS = ("labels", "target")  # what its loss blocks call their second input
+# What generate_artifacts and Module raise on graphs they can't take, as met: none of it is documented.
+_REFUSALS = (RuntimeError, LookupError, ValueError, TypeError, onnx.checker.ValidationError)
 _MAX_THREADS = 8  # where the box decides: on more, small models get slower
 
 
@@ -32,31 +34,27 @@ class NativeEngine:
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Build the gradient graph; raise `NotPossible` with the engine's own words if it can't."""
-        folder = TemporaryDirectory(prefix="headwater-train-")
-        try:
-            _make_artifacts(bundle, Path(folder.name))
-            return _NativeSession(bundle.manifest, folder, threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS))
-        except NotPossible:
-            folder.cleanup()
-            raise
-        except Exception as error:  # it raises RuntimeError, LookupError, onnx's errors and its own, undocumented
-            folder.cleanup()
-            raise NotPossible(f"the training engine can't train this graph: {_last_words(error)}") from error
+        # The files are needed only until they are loaded: a worker that is killed later leaves none behind.
+        with TemporaryDirectory(prefix="headwater-train-") as folder:
+            try:
+                _make_artifacts(bundle, Path(folder))
+                wanted = threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+                return _NativeSession(bundle.manifest, Path(folder), wanted)
+            except _REFUSALS as error:
+                raise NotPossible(f"the training engine can't train this graph: {_last_words(error)}") from error
 
 
 class _NativeSession:
-    def __init__(self, manifest: Manifest, folder: TemporaryDirectory[str], threads: int) -> None:
+    def __init__(self, manifest: Manifest, folder: Path, threads: int) -> None:
         self._manifest = manifest
-        self._folder = folder
-        place = Path(folder.name)
-        self._state = CheckpointState.load_checkpoint(place / "checkpoint")
+        self._state = CheckpointState.load_checkpoint(folder / "checkpoint")
         self._module = Module(
-            place / "training_model.onnx",
+            folder / "training_model.onnx",
             self._state,
-            place / "eval_model.onnx",
+            folder / "eval_model.onnx",
             session_options=session_options(threads),
         )
-        self._optimizer = Optimizer(place / "optimizer_model.onnx", self._module)
+        self._optimizer = Optimizer(folder / "optimizer_model.onnx", self._module)
         self._inputs = ["label" if name in _LABEL_INPUTS else name for name in self._module.input_names()]
 
     def load(self, vector: Vector, seed: int) -> None:
@@ -92,7 +90,6 @@ class _NativeSession:
 
     def close(self) -> None:
         del self._optimizer, self._module, self._state
-        self._folder.cleanup()
 
     def _feed(self, batch: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return [batch[name] for name in self._inputs]
