@@ -1,5 +1,8 @@
 """From protobuf messages to the records of messages.py and back: used at the gates and edges only."""
 
+import sys
+from math import isfinite
+
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import (
@@ -33,6 +36,23 @@ _RECEIPTS = {
 _RECEIPTS_BACK = {value: key for key, value in _RECEIPTS.items()}
 
 
+def count(value: int, what: str) -> int:
+    """Return an unsigned number that a database's signed 64 bits can hold; raise `Malformed` for a larger one."""
+    if value >= 1 << 63:
+        raise Malformed(f"{what} is {value}: too large to be true")
+    return value
+
+
+def measure(value: float) -> float:
+    """Return a finite number: a NaN or an infinity, which neither JSON nor SQLite can hold, as the largest there is."""
+    return value if isfinite(value) else sys.float_info.max
+
+
+def text(value: str, limit: int) -> str:
+    """Return at most so many characters of words for a person, without NUL, which PostgreSQL can't hold."""
+    return value[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def blob_to(blob: m.Blob) -> fleet.Blob:
     """Encode."""
     return fleet.Blob(digest=blob.digest, size=blob.size)
@@ -40,7 +60,7 @@ def blob_to(blob: m.Blob) -> fleet.Blob:
 
 def blob_from(blob: fleet.Blob) -> m.Blob:
     """Decode; raise `Malformed` unless the digest is one."""
-    return m.Blob(check_digest(blob.digest), blob.size)
+    return m.Blob(check_digest(blob.digest), count(blob.size, "a blob's size"))
 
 
 def task_to(task: m.Task) -> fleet.Task:
@@ -114,10 +134,10 @@ def progress_from(progress: fleet.Progress) -> m.Progress:
     return m.Progress(
         task=TaskId(check_name(progress.task, "task")),
         phase=_PHASES_BACK.get(progress.phase, m.Phase.ACCEPTED),
-        step=progress.step,
-        steps=progress.steps,
-        loss=progress.loss,
-        waiting_for=progress.waiting_for[:200],
+        step=count(progress.step, "a step"),
+        steps=count(progress.steps, "a number of steps"),
+        loss=measure(progress.loss),
+        waiting_for=text(progress.waiting_for, 200),
     )
 
 
@@ -134,14 +154,14 @@ def metrics_to(metrics: m.Metrics) -> gateway.Metrics:
 
 
 def metrics_from(metrics: gateway.Metrics) -> m.Metrics:
-    """Decode."""
+    """Decode; a diverged model's losses read as the largest number. Raise `Malformed` on an impossible count."""
     return m.Metrics(
-        examples=metrics.examples,
-        train_loss=metrics.train_loss,
-        holdout_examples=metrics.holdout_examples,
-        holdout_loss=metrics.holdout_loss,
-        holdout_correct=metrics.holdout_correct,
-        seconds=metrics.seconds,
+        examples=count(metrics.examples, "a number of examples"),
+        train_loss=measure(metrics.train_loss),
+        holdout_examples=count(metrics.holdout_examples, "a number of examples"),
+        holdout_loss=measure(metrics.holdout_loss),
+        holdout_correct=measure(metrics.holdout_correct),
+        seconds=measure(metrics.seconds),
     )
 
 
@@ -240,24 +260,24 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
     """Decode; raise `Malformed` naming the first field that is wrong."""
     inventory = hello.inventory
     return m.Hello(
-        epoch=hello.epoch,
+        epoch=count(hello.epoch, "an epoch"),
         inventory=m.Inventory(
-            hostname=inventory.hostname[:200],
-            machine=inventory.machine[:64],
-            system=inventory.system[:200],
+            hostname=text(inventory.hostname, 200),
+            machine=text(inventory.machine, 64),
+            system=text(inventory.system, 200),
             cpus=inventory.cpus,
-            memory_bytes=inventory.memory_bytes,
-            disk_free_bytes=inventory.disk_free_bytes,
-            agent_version=inventory.agent_version[:64],
-            python_version=inventory.python_version[:64],
+            memory_bytes=count(inventory.memory_bytes, "a box's memory"),
+            disk_free_bytes=count(inventory.disk_free_bytes, "a box's free disk"),
+            agent_version=text(inventory.agent_version, 64),
+            python_version=text(inventory.python_version, 64),
         ),
         labels=tuple(sorted((check_name(k, "label"), check_name(v, "label value")) for k, v in hello.labels.items())),
         datasets=tuple(
             m.DatasetCard(
                 name=check_name(card.name, "dataset"),
-                examples=card.examples,
-                columns=tuple(m.Column(c.name, c.dtype, tuple(c.shape)) for c in card.columns),
-                problem=card.problem[:500],
+                examples=count(card.examples, "a number of examples"),
+                columns=tuple(m.Column(text(c.name, 200), text(c.dtype, 32), tuple(c.shape)) for c in card.columns),
+                problem=text(card.problem, 500),
             )
             for card in hello.datasets
         ),
@@ -291,9 +311,9 @@ def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
     """Decode; raise `Malformed` naming the first field that is wrong."""
     return m.SyncRequest(
         device=DeviceId(check_name(request.device, "device")),
-        epoch=request.epoch,
-        revision=request.revision,
-        hello_hash=request.hello_hash,
+        epoch=count(request.epoch, "an epoch"),
+        revision=count(request.revision, "a revision"),
+        hello_hash=text(request.hello_hash, 64),
         held=tuple(
             m.HeldTask(TaskId(check_name(held.task, "task")), _PHASES_BACK.get(held.phase, m.Phase.ACCEPTED))
             for held in request.held
@@ -303,9 +323,9 @@ def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
             m.DeploymentReport(
                 rollout=RolloutId(check_name(report.rollout, "rollout")),
                 model=ModelName(check_name(report.model, "model")),
-                generation=report.generation,
+                generation=count(report.generation, "a generation"),
                 installed=report.installed,
-                problem=report.problem[:500],
+                problem=text(report.problem, 500),
             )
             for report in request.deployments
         ),
@@ -352,9 +372,9 @@ def _report_from(report: gateway.TaskReport) -> m.TaskReport:
     task = TaskId(check_name(report.task, "task"))
     match report.WhichOneof("outcome"):
         case "failed":
-            return m.TaskReport(task, m.Failed(report.failed[:500]))
+            return m.TaskReport(task, m.Failed(text(report.failed, 500)))
         case "rejected":
-            return m.TaskReport(task, m.Rejected(report.rejected[:500]))
+            return m.TaskReport(task, m.Rejected(text(report.rejected, 500)))
         case "evaluated":
             return m.TaskReport(task, m.Evaluated(metrics_from(report.evaluated)))
         case _:

@@ -87,7 +87,7 @@ def parse(data: bytes) -> Manifest:
             frozen=tuple(str(name) for name in tree["frozen"]),
             frozen_digests=tuple(check_digest(str(digest)) for digest in tree["frozen_digests"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Malformed(f"the bundle's manifest can't be read: {error!r}") from error
     _check(manifest)
     return manifest
