@@ -128,7 +128,7 @@ class ControlPlane(Process):
         }
         flags = [word for name, address in ports.items() for word in (f"--{name}", address)]
         self._endpoints_file = data_dir / "endpoints.json"
-        command = [sys.executable, "-m", "headwater_control", "--data-dir", str(data_dir), *flags, *arguments]
+        command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data_dir), *flags, *arguments]
         super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env)
 
     def ready(self, within_s: float = READY_WITHIN_S) -> Endpoints:

@@ -27,6 +27,7 @@ _LABEL_INPUTS = ("labels", "target")  # what its loss blocks call their second i
 # What generate_artifacts and Module raise on graphs they can't take, as met: none of it is documented.
 _REFUSALS = (RuntimeError, LookupError, ValueError, TypeError, onnx.checker.ValidationError)
 _MAX_THREADS = 8  # where the box decides: on more, small models get slower
+_SEED_BITS = (1 << 63) - 1  # the runtime takes a signed 64-bit seed, a plan has an unsigned one
 
 
 class NativeEngine:
@@ -65,7 +66,7 @@ class _NativeSession:
                 parameter.shape
             )
         self._module.lazy_reset_grad()
-        onnxruntime.set_seed(seed)
+        onnxruntime.set_seed(seed & _SEED_BITS)
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
         self._module.train()
