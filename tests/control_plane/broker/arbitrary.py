@@ -1,10 +1,9 @@
 """Hypothesis strategies for packets of MQTT v5."""
 
-from hypothesis import strategies as st
-
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker import properties as props
 from headwater_control.edges.broker import reasons
+from hypothesis import strategies as st
 
 BYTES = st.integers(0, 255)
 WORDS = st.integers(0, 65_535)
@@ -15,9 +14,15 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 BLOBS = st.binary(max_size=40)
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), max_size=3).map(tuple)
 TOPICS = st.text(st.sampled_from("ab/$é€𝄞 "), min_size=1, max_size=10)
-FILTERS = st.lists(st.sampled_from(["a", "b", "", "+", "$c", "é"]), min_size=1, max_size=5).flatmap(
-    lambda levels: st.sampled_from(["/".join(levels), "/".join([*levels, "#"]), "$share/g/" + "/".join([*levels, "#"])])
-).filter(bool)
+FILTERS = (
+    st.lists(st.sampled_from(["a", "b", "", "+", "$c", "é"]), min_size=1, max_size=5)
+    .flatmap(
+        lambda levels: st.sampled_from(
+            ["/".join(levels), "/".join([*levels, "#"]), "$share/g/" + "/".join([*levels, "#"])]
+        )
+    )
+    .filter(bool)
+)
 
 
 def maybe(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[object]:

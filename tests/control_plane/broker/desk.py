@@ -21,6 +21,7 @@ from headwater_control.edges.broker.packets import (
 )
 from headwater_control.edges.broker.properties import ConnectProperties, PublishProperties, SubscribeProperties
 from headwater_control.edges.broker.terms import Authenticate, Authorize, allow_all, welcome_all
+
 from tests.control_plane.broker.stream import drain
 
 

@@ -1,15 +1,15 @@
 """The codec says what the specification says, both ways."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker import properties as props
 from headwater_control.edges.broker.encoding import encode
 from headwater_control.edges.broker.fields import VARINT_MAX, Reader, varint
 from headwater_control.edges.broker.framing import Decoder
 from headwater_control.edges.broker.reasons import BadPacket, Reason
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.control_plane.broker.arbitrary import PACKETS
 from tests.control_plane.broker.stream import drain, packets_in
 

@@ -3,9 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker.encoding import encode
 from headwater_control.edges.broker.limits import Limits
@@ -13,6 +10,9 @@ from headwater_control.edges.broker.properties import ConnectProperties, Publish
 from headwater_control.edges.broker.reasons import BadPacket, Reason
 from headwater_control.edges.broker.tally import Drop
 from headwater_control.edges.broker.terms import Credentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.control_plane.broker.desk import Desk
 
 

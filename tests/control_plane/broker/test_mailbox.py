@@ -1,13 +1,12 @@
 """Queues and deadlines keep their bounds whatever happens."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from headwater_control.edges.broker.alarms import Alarms
 from headwater_control.edges.broker.mailbox import Budget, Mailbox
 from headwater_control.edges.broker.message import Message, Parcel
 from headwater_control.edges.broker.properties import PublishProperties
 from headwater_control.edges.broker.tally import Drop, Tally
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def parcel(number: int, qos: int, *, expiry_s: int | None = None, payload: bytes = b"", now: float = 0.0) -> Parcel:

@@ -1,11 +1,11 @@
 """Each way in which a packet can be wrong is told by its own reason code."""
 
 import pytest
-
 from headwater_control.edges.broker.fields import varint
 from headwater_control.edges.broker.framing import Decoder
 from headwater_control.edges.broker.reasons import BadPacket, Reason
 from headwater_wire.errors import Malformed
+
 from tests.control_plane.broker.stream import drain, packets_in
 
 M, P = Reason.MALFORMED_PACKET, Reason.PROTOCOL_ERROR

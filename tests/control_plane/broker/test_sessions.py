@@ -1,11 +1,11 @@
 """What outlives a connection, and for how long."""
 
 import pytest
-
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.packets import Connack, Disconnect, Puback, Publish, Unsuback, Unsubscribe
 from headwater_control.edges.broker.properties import DisconnectProperties
 from headwater_control.edges.broker.reasons import Reason
+
 from tests.control_plane.broker.desk import Desk, Peer
 
 

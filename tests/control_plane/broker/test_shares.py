@@ -1,10 +1,10 @@
 """Shared subscriptions: each message reaches one member, and none is lost with a member (section 4.8.2)."""
 
+from headwater_control.edges.broker.limits import Limits
+from headwater_control.edges.broker.packets import Unsubscribe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_control.edges.broker.limits import Limits
-from headwater_control.edges.broker.packets import Unsubscribe
 from tests.control_plane.broker.desk import Desk, Peer
 
 SHARED = "$share/g/t/#"

@@ -1,9 +1,6 @@
 """Which filter covers which topic (section 4.7)."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from headwater_control.edges.broker.filters import matches, parse_filter
 from headwater_control.edges.broker.groups import Membership
 from headwater_control.edges.broker.limits import Limits
@@ -11,6 +8,8 @@ from headwater_control.edges.broker.mailbox import Budget
 from headwater_control.edges.broker.routes import Routes
 from headwater_control.edges.broker.session import Session
 from headwater_control.edges.broker.tally import Tally
+from hypothesis import given
+from hypothesis import strategies as st
 
 # The specification's own examples, section 4.7.1 and 4.7.2.
 EXAMPLES = [

@@ -1,10 +1,10 @@
 """When a last will is published, and when not (sections 3.1.2.5 and 3.1.3.2)."""
 
 import pytest
-
 from headwater_control.edges.broker.packets import Connack, Will
 from headwater_control.edges.broker.properties import PublishProperties
 from headwater_control.edges.broker.reasons import Reason
+
 from tests.control_plane.broker.desk import Desk, Peer
 
 
