@@ -188,7 +188,10 @@ class Effects:
         what = f"the install of {version}"
         try:
             shelved = await self.shelf.find(model, version, wanted.onnx)
-            onnx = shelved or await self._patiently(lambda: self.cache.get(wanted.onnx, durably=True), what, final=Gone)
+            if shelved is None:
+                onnx = await self._patiently(lambda: self.cache.get(wanted.onnx, durably=True), what, final=Gone)
+            else:
+                onnx = shelved
             reference = await self._patiently(lambda: self.cache.get(wanted.reference, durably=False), what, final=Gone)
             crashpoint("agent.install.fetched")
             if problem := await self._check(protocol.Check(str(onnx), str(reference), wanted.tolerance)):

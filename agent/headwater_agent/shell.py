@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from headwater_wire.crashpoint import crashpoint
+from headwater_wire.messages import Evaluated
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
@@ -56,6 +57,7 @@ class Shell:
     async def _remember(self, session: Session) -> None:
         if session != self.session:
             await self.journal.save(session)
+            _tell(self.session, session)
             self.session = session
             self.changed(session)
 
@@ -107,6 +109,25 @@ class Shell:
         with suppress(KeyError):
             if self._running[key] is task:
                 del self._running[key]
+
+
+def _tell(before: Session, after: Session) -> None:
+    """Log what a person would look for on the box: what was taken on, and what became of it."""
+    held = {held.task.id for held in before.held}
+    for new in after.held:
+        if new.task.id not in held:
+            _log.info("task %s: accepted, dataset %s, base %s", new.task.id, new.task.dataset, new.task.base_version)
+    for report in after.reports:
+        if report not in before.reports:
+            _log.log(
+                logging.INFO if isinstance(report.outcome, Evaluated) else logging.WARNING,
+                "task %s: %s",
+                report.task,
+                report.outcome,
+            )
+    for install in after.install_reports:
+        if install not in before.install_reports:
+            _log.info("install of %s, generation %d: %s", install.model, install.generation, install.problem or "done")
 
 
 def _key(command: do.Command) -> Hashable:

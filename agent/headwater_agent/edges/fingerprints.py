@@ -15,7 +15,7 @@ def fingerprint(dataset: DatasetConfig) -> str:
         files = sorted(path.iterdir())[:_FILES_LIMIT] if path.is_dir() else [path]
         stats = [(file.name, *_stat(file)) for file in files]
     except OSError as error:
-        stats = [(path.name, error.errno or 0)]
+        stats = [(path.name, error.errno or 0, 0, 0)]
     return hashlib.sha256(repr((dataset, stats)).encode()).hexdigest()[:16]
 
 

@@ -1,0 +1,73 @@
+"""A small model as it travels, and tasks for it; the constant engine trains it without reading the graph."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from headwater_wire.ids import DeviceId, Digest, ModelName, RunId, TaskId, VersionId
+from headwater_wire.manifest import Loss, Manifest, Parameter, TensorSpec
+from headwater_wire.messages import Blob, Plan, Task
+from headwater_wire.tensors import write_vector
+
+from tests.fakes.agent_gateway import ScriptedGateway
+
+DEVICE = DeviceId("box-1")
+DATASET = "numbers"
+
+
+def blob(data: bytes) -> Blob:
+    """Describe bytes."""
+    return Blob(Digest(hashlib.sha256(data).hexdigest()), len(data))
+
+
+def task(
+    name: str = "task-1", *, deadline_ms: int = 2_000_000, plan: Plan | None = None, dataset: str = DATASET
+) -> Task:
+    """Make a task whose blobs nobody has."""
+    return Task(
+        TaskId(name),
+        RunId("run-1"),
+        1,
+        DEVICE,
+        dataset,
+        blob(b"bundle"),
+        blob(b"base"),
+        VersionId("m-1"),
+        plan or Plan(),
+        deadline_ms,
+    )
+
+
+def offered(gateway: ScriptedGateway, folder: Path, *, elements: int = 6, graph: bytes = b"a graph") -> Task:
+    """Store a model of `elements` parameters at the gateway; give a task that trains it."""
+    parameter = Parameter("w", (elements,), 0)
+    manifest = Manifest(
+        model=ModelName("m"),
+        graph=gateway.put(graph),
+        inputs=(TensorSpec("x", "float32", (2,)),),
+        outputs=(TensorSpec("y", "float32", (3,)),),
+        loss=Loss("cross_entropy", "y", TensorSpec("label", "int64", ()), classes=3),
+        parameters=(parameter,),
+        frozen=(),
+    )
+    base = folder / "base.safetensors"
+    write_vector(base, (parameter,), np.zeros(elements, np.float32))
+    return Task(
+        TaskId("task-1"),
+        RunId("run-1"),
+        1,
+        DEVICE,
+        DATASET,
+        gateway.put(manifest.to_bytes()),
+        gateway.put(base.read_bytes()),
+        VersionId("m-1"),
+        Plan(epochs=2, batch_size=2, learning_rate=0.5),
+        gateway.server_time_ms + 600_000,
+    )
+
+
+def dataset_file(folder: Path) -> Path:
+    """Write ten examples that fit the model."""
+    path = folder / "numbers.npz"
+    np.savez(path, x=np.arange(20, dtype=np.float32).reshape(10, 2), label=np.arange(10, dtype=np.int64) % 3)
+    return path
