@@ -97,7 +97,7 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
         if found.state is RunState.CANCELLED:
             return found
         if found.state.final:
-            raise Conflict(f"run {run} has {found.state} already: there is nothing to cancel")
+            raise Conflict(f"run {run} has ended ({found.state}): there is nothing to cancel")
         record = await unit.tx.runs.round(run, found.round, lock=True)
         tasks = await unit.tx.tasks.of_round(run, found.round)
         for task in tasks:
@@ -136,7 +136,7 @@ async def _steer(world: World, run: RunId, state: RunState) -> Run:
     async with work(world) as unit:
         found = await find_run(unit.tx, run, lock=True)
         if found.state.final:
-            raise Conflict(f"run {run} has {found.state}: start a new one instead")
+            raise Conflict(f"run {run} has ended ({found.state}): start a new one instead")
         if found.state is state:
             return found
         steered = replace(found, state=state, reason="")

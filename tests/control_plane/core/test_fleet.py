@@ -1,0 +1,61 @@
+"""Presence and registration, in whatever order messages arrive."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from headwater_control.core.fleet import Device, Patience, is_online, lost_at, registered, with_presence
+from headwater_wire.ids import DeviceId
+from headwater_wire.messages import Hello, Inventory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.clock import START
+
+BOX = Device(DeviceId("box"), START)
+PATIENCE = Patience(grace_s=30, silence_s=180, since=START)
+
+Word = tuple[bool, int, int]
+
+# A life's word at a place in it: births come first, a last will last.
+WORDS = st.permutations([(True, 1, 1), (False, 1, 2), (True, 2, 1), (False, 2, 2), (True, 3, 1)])
+
+
+@given(WORDS, st.lists(st.sampled_from([(True, 1, 1), (False, 2, 2), (True, 3, 1)]), max_size=4))
+def test_the_last_word_wins_in_any_order(
+    words: list[tuple[bool, int, int]], again: list[tuple[bool, int, int]]
+) -> None:
+    """However births and wills are shuffled and repeated, the device is what its highest (epoch, seq) said."""
+    box = BOX
+    for online, epoch, seq in [*words, *again]:
+        box = with_presence(box, online, epoch, seq, START)
+    assert (box.online, box.epoch, box.seq) == (True, 3, 1)
+
+
+def test_presence_is_dated_when_it_changes() -> None:
+    """A repeated word does not move the date, so that a grace is not prolonged for ever."""
+    gone = with_presence(replace(BOX, online=True), False, 1, 1, START)
+    again = with_presence(gone, False, 1, 1, START + timedelta(seconds=20))
+    assert again.presence_at == START
+
+
+def test_a_last_will_is_no_sign_of_life() -> None:
+    """The broker sent it, not the device."""
+    assert with_presence(BOX, False, 1, 1, START).last_seen is None
+
+
+@given(st.integers(0, 400), st.booleans())
+def test_patience_ends_exactly_at_its_date(seconds: int, online: bool) -> None:
+    """Online until `silence_s` after the last sign of life; offline ones are given up after the grace."""
+    box = replace(BOX, online=online, presence_at=START, last_seen=START)
+    now = START + timedelta(seconds=seconds)
+    assert is_online(box, now, PATIENCE) == (online and seconds < 180)
+    assert (now >= lost_at(box, PATIENCE)) == (seconds >= (180 if online else 30))
+
+
+def test_a_hello_of_a_new_life_starts_its_sequence() -> None:
+    """The next presence of that life then counts, whatever its seq."""
+    old = replace(BOX, epoch=1, seq=9)
+    new = registered(old, old.id, Hello(2, Inventory()), "hash", START)
+    assert (new.epoch, new.seq, new.online, new.hello_hash) == (2, 0, True, "hash")
+    assert not with_presence(new, False, 2, 0, START).online
+    assert registered(new, new.id, Hello(1, Inventory()), "older", START) is new
