@@ -1,0 +1,148 @@
+"""Records to protobuf and back; and whatever else a peer may send."""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError, Message
+from headwater_wire import convert
+from headwater_wire import messages as m
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import TaskId
+from headwater_wire.v1 import fleet_pb2 as fleet
+from headwater_wire.v1 import gateway_pb2 as gateway
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import wire_records as records
+
+Pair = tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[Any], Any], type[Message]]
+PAIRS: dict[str, Pair] = {
+    "blob": (records.BLOBS, convert.blob_to, convert.blob_from, fleet.Blob),
+    "task": (records.TASKS, convert.task_to, convert.task_from, fleet.Task),
+    "progress": (records.PROGRESS, convert.progress_to, convert.progress_from, fleet.Progress),
+    "metrics": (records.METRICS, convert.metrics_to, convert.metrics_from, gateway.Metrics),
+    "offer": (records.OFFERS, convert.offer_to, convert.offer_from, gateway.Offer),
+    "receipt": (records.RECEIPTS, convert.receipt_to, convert.receipt_from, gateway.Receipt),
+    "deployment": (records.DEPLOYMENTS, convert.deployment_to, convert.deployment_from, fleet.Deployment),
+    "hello": (records.HELLOS, convert.hello_to, convert.hello_from, fleet.Hello),
+    "sync": (records.REQUESTS, convert.sync_to, convert.sync_from, gateway.SyncRequest),
+    "answer": (records.ANSWERS, convert.answer_to, convert.answer_from, gateway.SyncResponse),
+}
+pairs = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
+
+
+@pairs
+@settings(max_examples=50)  # times ten kinds of record
+@given(data=st.data())
+def test_every_record_survives_the_journey(pair: Pair, data: st.DataObject) -> None:
+    """Encoded, serialized, parsed and decoded, a record is what it was."""
+    values, encode, decode, kind = pair
+    record = data.draw(values)
+    assert decode(kind.FromString(encode(record).SerializeToString())) == record
+
+
+@pairs
+@settings(max_examples=50)
+@given(data=st.data())
+def test_damaged_bytes_are_a_record_or_malformed(pair: Pair, data: st.DataObject) -> None:
+    """Whatever protobuf can still parse becomes a record that a database and JSON can hold, or raises `Malformed`."""
+    values, encode, decode, kind = pair
+    sent = bytearray(encode(data.draw(values)).SerializeToString() or b"\0")
+    for _ in range(data.draw(st.integers(1, 4))):
+        sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        message = kind.FromString(bytes(sent))
+    except DecodeError:
+        return
+    try:
+        record = decode(message)
+    except Malformed as error:
+        assert len(str(error)) < 400
+        return
+    decode(encode(record))  # what was accepted can be passed on
+
+
+@given(data=st.binary(max_size=60))
+def test_random_bytes_are_no_trouble(data: bytes) -> None:
+    """Random bytes, which protobuf often accepts as unknown fields, end in a record or in `Malformed`."""
+    for _, _, decode, kind in PAIRS.values():
+        with suppress(DecodeError, Malformed):
+            decode(kind.FromString(data))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_reads_as_the_largest(number: float) -> None:
+    """Neither JSON nor SQLite can hold it, and a diverged model's loss is large."""
+    assert convert.metrics_from(gateway.Metrics(train_loss=number)).train_loss > 1e300
+    line = fleet.Progress(task="t", phase=fleet.TRAINING, loss=number)
+    assert convert.progress_from(line).loss > 1e300
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (convert.blob_from, fleet.Blob(digest="0" * 64, size=1 << 63)),
+        (convert.hello_from, fleet.Hello(epoch=(1 << 64) - 1)),
+        (convert.metrics_from, gateway.Metrics(examples=1 << 63)),
+        (convert.sync_from, gateway.SyncRequest(device="d", revision=1 << 63)),
+        (convert.progress_from, fleet.Progress(task="t", step=1 << 63)),
+    ],
+)
+def test_a_count_beyond_a_database_is_malformed(decode: Callable[[Message], object], message: Message) -> None:
+    """It would fail in a write, with the other writes of its batch."""
+    with pytest.raises(Malformed, match="too large to be true"):
+        decode(message)
+
+
+def test_text_is_cut_and_free_of_nul() -> None:
+    """A device can't fill the database with words, nor break PostgreSQL with a NUL."""
+    hello = convert.hello_from(fleet.Hello(inventory=fleet.Inventory(hostname="a\0b" + "x" * 1000)))
+    assert hello.inventory.hostname.startswith("a\N{REPLACEMENT CHARACTER}bxxx")
+    assert len(hello.inventory.hostname) == 200
+
+
+def test_an_unknown_receipt_is_malformed() -> None:
+    """A guess could delete a delta."""
+    for kind in (gateway.RECEIPT_UNSPECIFIED, 77):
+        with pytest.raises(Malformed, match="unknown kind"):
+            convert.receipt_from(gateway.Receipt(kind=kind))  # type: ignore[arg-type]  # an enum is open on the wire
+
+
+def test_an_unknown_phase_reads_as_accepted() -> None:
+    """A phase is for people: a newer agent's must not stop its heartbeat."""
+    line = fleet.Progress(task="t", phase=77)  # type: ignore[arg-type]  # likewise
+    assert convert.progress_from(line) == m.Progress(TaskId("t"), m.Phase.ACCEPTED)
+
+
+def test_a_report_without_an_outcome_is_malformed() -> None:
+    """It says nothing."""
+    request = gateway.SyncRequest(device="d", reports=[gateway.TaskReport(task="t")])
+    with pytest.raises(Malformed, match="no outcome"):
+        convert.sync_from(request)
+
+
+@pytest.mark.parametrize("field", ["id", "run", "device", "dataset", "base_version"])
+def test_a_task_s_names_are_names(field: str) -> None:
+    """None of them can be a path."""
+    blob = fleet.Blob(digest="0" * 64)
+    names = dict.fromkeys(("id", "run", "device", "dataset", "base_version"), "a")
+    task = fleet.Task(**names, bundle=blob, base=blob, plan=fleet.Plan(batch_size=1))  # type: ignore[arg-type]
+    assert convert.task_from(task).id == "a"
+    setattr(task, field, "../etc")
+    with pytest.raises(Malformed):
+        convert.task_from(task)
+
+
+@pytest.mark.parametrize("plan", [fleet.Plan(batch_size=0), fleet.Plan(batch_size=1, holdout=1.0)])
+def test_a_plan_that_can_not_train_is_malformed(plan: fleet.Plan) -> None:
+    """No batch, or nothing left to train on."""
+    with pytest.raises(Malformed, match="its plan has"):
+        convert.task_from(fleet.Task(id="t", plan=plan))
+
+
+def test_a_sync_answer_always_paces_heartbeats() -> None:
+    """An answer without a pace must not make an agent spin."""
+    assert convert.answer_from(gateway.SyncResponse()).heartbeat_s == 1
