@@ -1,0 +1,263 @@
+"""The coordinator in virtual time: it drives runs by bells and deadlines, alone or beside others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from headwater_control.core.rollout import RolloutState
+from headwater_control.core.runs import RoundState, RunState
+from headwater_control.ports import Assign, MergeJob, OffloadFailed, Ring, Unusable
+from headwater_control.service import devices, rollouts, runs
+from headwater_control.service.coordinator import Coordinator
+from headwater_control.service.runs import RunRequest, RunView
+from headwater_control.service.world import World
+from headwater_wire.ids import ModelName, RolloutId, RunId, VersionId
+from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
+
+from tests.fakes.clock import FakeClock, settle
+from tests.fakes.offload import FakeOffload
+from tests.fakes.publisher import FakePublisher
+from tests.fakes.world import METRICS, Box, fake_world, import_digits
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Let time stand still."""
+    return FakeClock()
+
+
+@pytest.fixture
+def publisher() -> FakePublisher:
+    """Remember what was sent."""
+    return FakePublisher()
+
+
+@pytest.fixture
+async def world(clock: FakeClock, publisher: FakePublisher, tmp_path: Path) -> World:
+    """Put a control plane in memory together: real threads don't know virtual time."""
+    made = fake_world(tmp_path, clock=clock, publisher=publisher)
+    await import_digits(made, tmp_path)
+    return made
+
+
+@asynccontextmanager
+async def coordinating(world: World, holder: str = "a") -> AsyncIterator[Coordinator]:
+    """Run a coordinator."""
+    coordinator = Coordinator(world, holder)
+    task = asyncio.create_task(coordinator.run(), name=f"test.coordinator.{holder}")
+    await settle()
+    try:
+        yield coordinator
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+
+async def show(world: World, run: RunId) -> RunView:
+    """Show a run once nothing moves any more."""
+    await settle()
+    return await runs.show_run(world, run)
+
+
+async def obey(publisher: FakePublisher, boxes: list[Box]) -> None:
+    """Let each box do what it was sent, and only that."""
+    for message in list(publisher.sent):
+        publisher.sent.remove(message)
+        box = next(box for box in boxes if box.id == message.device)
+        if isinstance(message, Assign) and message.task.plan.train:
+            await box.upload(message.task)
+        elif isinstance(message, Assign):
+            await box.sync(TaskReport(message.task.id, Evaluated(METRICS)))
+    await settle()
+
+
+async def test_a_run_completes_without_a_moment_of_waiting(
+    world: World, clock: FakeClock, publisher: FakePublisher
+) -> None:
+    """Bells and messages alone carry it through: virtual time never advances."""
+    boxes = [await Box(world, f"box-{number}").register() for number in range(3)]
+    began_at = clock.now()
+    async with coordinating(world):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=5))
+        for _ in range(6):
+            await settle()
+            await obey(publisher, boxes)
+        view = await show(world, run.id)
+    assert (view.run.state, clock.now()) == (RunState.COMPLETED, began_at)
+    assert len(view.rounds) == 6
+
+
+async def test_the_deadline_wakes_it(world: World, clock: FakeClock) -> None:
+    """Nobody rings when a device stays away: the round still ends when it should."""
+    await Box(world, "box-0").register()
+    request = RunRequest("digits", "digits", rounds=9, round_deadline_s=30)
+    async with coordinating(world):
+        run = await runs.start(world, request)
+        await clock.advance(29)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.COLLECTING
+        await clock.advance(1)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.ABANDONED
+        await clock.advance(60)
+        assert (await show(world, run.id)).run.state is RunState.FAILED
+
+
+async def test_a_device_that_comes_back_starts_a_waiting_round(world: World, publisher: FakePublisher) -> None:
+    """The fleet's changes ring too."""
+    box = await Box(world, "box-0").register()
+    await devices.presence(world, box.id, False, 1, 2)
+    async with coordinating(world):
+        run = await runs.start(world, RunRequest("digits", "digits"))
+        assert (await show(world, run.id)).run.reason == "waits for 1 able device; of 1 in the cohort 1 is offline"
+        await devices.presence(world, box.id, True, 2, 1)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.COLLECTING
+        assert [type(message) for message in publisher.to(box.id)] == [Assign]
+
+
+async def test_two_coordinators_lead_a_run_once(world: World, clock: FakeClock, publisher: FakePublisher) -> None:
+    """The lease lets one of them act: each round is asked and merged once."""
+    boxes = [await Box(world, f"box-{number}").register() for number in range(2)]
+    async with coordinating(world, "a"), coordinating(world, "b"):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=3))
+        for _ in range(4):
+            await clock.advance(20)
+            await obey(publisher, boxes)
+        assert (await show(world, run.id)).run.state is RunState.COMPLETED
+    assert isinstance(world.offload, FakeOffload)
+    assert len(world.offload.merges) == 3
+
+
+async def test_a_successor_goes_on_at_once_after_a_clean_stop(world: World, publisher: FakePublisher) -> None:
+    """A coordinator that is stopped gives its leases back; the round it left goes on."""
+    box = await Box(world, "box-0").register()
+    async with coordinating(world, "a"):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        await settle()
+    await obey(publisher, [box])
+    async with coordinating(world, "b"):
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.COMMITTED
+
+
+async def test_a_successor_waits_for_the_lease_of_a_dead_one(
+    world: World, clock: FakeClock, publisher: FakePublisher
+) -> None:
+    """After a crash nobody gave the lease back: it is taken over when it is over."""
+    box = await Box(world, "box-0").register()
+    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    async with world.store.write() as tx:
+        await tx.runs.lead(run.id, "dead", clock.now(), world.settings.lease_ttl_s)
+    async with coordinating(world, "b"):
+        await clock.advance(world.settings.lease_ttl_s - 1)
+        assert publisher.to(box.id) == []
+        await clock.advance(2)
+        assert len(publisher.to(box.id)) == 1
+
+
+class SlowOffload(FakeOffload):
+    """Merges for a minute."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def merge(self, job: MergeJob) -> None:
+        """Take time."""
+        await self._clock.sleep(60)
+        await super().merge(job)
+
+
+async def test_a_long_merge_keeps_its_lease(world: World, clock: FakeClock, publisher: FakePublisher) -> None:
+    """The lease is renewed while a merge takes longer than it lasts, so nobody merges beside it."""
+    world = replace(world, offload=SlowOffload(clock))
+    box = await Box(world, "box-0").register()
+    async with coordinating(world, "a"), coordinating(world, "b"):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        await settle()
+        await obey(publisher, [box])
+        await clock.advance(59)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.MERGING
+        await clock.advance(2)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.COMMITTED
+    assert isinstance(world.offload, SlowOffload)
+    assert len(world.offload.merges) == 1
+
+
+class FailingOffload(FakeOffload):
+    """Fails so many times."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self._errors = list(errors)
+
+    async def merge(self, job: MergeJob) -> None:
+        """Fail, or merge."""
+        if self._errors:
+            raise self._errors.pop(0)
+        await super().merge(job)
+
+
+async def test_a_merge_that_finds_no_memory_is_tried_again(
+    world: World, clock: FakeClock, publisher: FakePublisher
+) -> None:
+    """Meanwhile the run says what keeps it; no delta is lost."""
+    world = replace(world, offload=FailingOffload(OffloadFailed("no memory"), OffloadFailed("no memory")))
+    box = await Box(world, "box-0").register()
+    async with coordinating(world):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        await settle()
+        await obey(publisher, [box])
+        view = await show(world, run.id)
+        assert view.rounds[0].round.state is RoundState.MERGING
+        assert view.run.reason.startswith("OffloadFailed('no memory'); it is tried again")
+        await clock.advance(10)
+        view = await show(world, run.id)
+        assert (view.rounds[0].round.state, view.run.reason) == (RoundState.COMMITTED, "")
+
+
+async def test_deltas_that_cannot_be_merged_abandon_the_round(world: World, publisher: FakePublisher) -> None:
+    """Trying again would not help: the reason stands on the round."""
+    world = replace(world, offload=FailingOffload(Unusable("delta 1 is of another model")))
+    box = await Box(world, "box-0").register()
+    async with coordinating(world):
+        run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+        await settle()
+        await obey(publisher, [box])
+        view = await show(world, run.id)
+    assert view.rounds[0].round.reason == "the deltas can't be merged: delta 1 is of another model"
+    assert view.rounds[1].round.state is RoundState.COLLECTING
+
+
+async def test_its_start_rings_who_is_behind_and_clears_the_work_folder(world: World, publisher: FakePublisher) -> None:
+    """What a crash left behind is healed: devices that missed a message, files that nobody will finish."""
+    behind, _ = await Box(world, "behind").register(), await Box(world, "current").register()
+    async with world.store.write() as tx:
+        await tx.devices.raise_revision([behind.id])
+    leftover = world.settings.work_dir / "work-left"
+    leftover.mkdir(parents=True)
+    async with coordinating(world):
+        assert publisher.sent == [Ring(behind.id, 1)]
+        assert not leftover.exists()
+
+
+async def test_it_settles_rollouts(world: World) -> None:
+    """When the last box has reported, the rollout is COMPLETED."""
+    box = await Box(world, "box-0").register()
+    async with coordinating(world):
+        rollout = await rollouts.start(world, VersionId("digits-1"))
+        await box.sync(deployments=(DeploymentReport(RolloutId("any"), ModelName("digits"), 1, True),))
+        await settle()
+        (stored,) = await rollouts.list_rollouts(world)
+    assert (stored.id, stored.state) == (rollout.id, RolloutState.COMPLETED)
+
+
+async def test_ready_means_that_the_loop_advances(world: World, clock: FakeClock) -> None:
+    """Not before it began, as long as it goes on, and not for long after it stopped."""
+    async with coordinating(world) as coordinator:
+        await clock.advance(100)
+        assert coordinator.ready
+    assert not Coordinator(world, "b").ready
+    await clock.advance(world.settings.lease_ttl_s)
+    assert not coordinator.ready
