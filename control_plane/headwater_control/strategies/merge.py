@@ -29,7 +29,7 @@ def merge(
     at `out_path` is then worthless.
     """
     header = tensors.read_layout(base_path).header
-    with ExitStack() as stack:
+    with ExitStack() as stack, np.errstate(over="ignore", invalid="ignore"):  # each block's result is looked at
         base = stack.enter_context(tensors.open_vector(base_path))
         fold = _Fold(base, tuple(deltas), codec, block, stack)
         pieces = tuple(blocks(base.elements, block))
@@ -67,8 +67,7 @@ class _Fold:
             wide[:] = read  # to cast first is 10 % faster than to multiply mixed types
             np.multiply(wide, weight, out=wide)
             np.add(total, wide, out=total)
-        with np.errstate(over="ignore", invalid="ignore"):  # judged by what follows
-            read[:] = total
+        read[:] = total
         if not np.isfinite(read).all():
             self._blame()
         return read
