@@ -20,6 +20,7 @@ def _arm(setting: str) -> Callable[[str], None]:
         name, _, count = step.partition(":")
         armed[name.removesuffix("^")] = (int(count or 1), Path(guard) if guard else None, name.endswith("^"))
     passes: Counter[str] = Counter()
+    parent = os.getppid()
 
     def check(name: str) -> None:
         if name not in armed:
@@ -33,8 +34,8 @@ def _arm(setting: str) -> Callable[[str], None]:
                 guard.touch(exist_ok=False)
             except FileExistsError:
                 return
-        if parent_too:
-            os.kill(os.getppid(), signal.SIGKILL)
+        if parent_too and os.getppid() == parent:  # an orphan's new parent has nothing to do with it
+            os.kill(parent, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
     return check
