@@ -239,15 +239,16 @@ class Exchange:
     def _connect(self, link: Link, connect: Connect, now: float) -> None:
         terms = negotiate(connect, self._limits, self._new_id)
         if isinstance(terms, Reason):
-            self._turn_away(link, terms, now, connect.client_id)
+            self._turn_away(link, terms, now, f"CONNECT of {connect.client_id[:80]!r}")
             return
         client_id = terms.client_id
+        who = f"CONNECT of {client_id[:80]!r}"
         if not self._authenticate(Credentials(client_id, connect.username, connect.password, link.peer)):
-            self._turn_away(link, Reason.BAD_USER_OR_PASSWORD, now, client_id)
+            self._turn_away(link, Reason.BAD_USER_OR_PASSWORD, now, who)
         elif connect.will is not None and not self._may_publish(client_id, connect.will.topic):
-            self._turn_away(link, Reason.NOT_AUTHORIZED, now, client_id)
+            self._turn_away(link, Reason.NOT_AUTHORIZED, now, who)
         elif self._roster.full(client_id):
-            self._turn_away(link, Reason.QUOTA_EXCEEDED, now, client_id)
+            self._turn_away(link, Reason.QUOTA_EXCEEDED, now, who)
         else:
             former = self._roster.get(client_id)
             if former is not None and former.link is not None:
@@ -315,14 +316,14 @@ class Exchange:
             self._hang_up(link, reason, now)
         elif connecting:
             self._turn_away(
-                link, bad.reason if bad.reason in CONNACK_REASONS else Reason.MALFORMED_PACKET, now, str(bad)
+                link, bad.reason if bad.reason in CONNACK_REASONS else Reason.MALFORMED_PACKET, now, bad.what
             )
         else:  # nothing may be sent to who has not introduced itself
             self.tally.remark(self._name(link), f"closed: {bad}")
             self._drop(link, now)
 
-    def _turn_away(self, link: Link, reason: Reason, now: float, who: str) -> None:
-        self.tally.remark(self._name(link), f"refused {who[:200]!r}: {reason.name.lower()}")
+    def _turn_away(self, link: Link, reason: Reason, now: float, what: str) -> None:
+        self.tally.remark(self._name(link), f"refused: {what} (0x{reason:02X} {reason.name.lower()})")
         link.send(Connack(reason))
         self._drop(link, now)
 

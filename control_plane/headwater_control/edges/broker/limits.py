@@ -26,4 +26,5 @@ class Limits:
     connect_s: float = 10.0  # from TCP connection to CONNECT
     stall_s: float = 10.0  # how long a client may leave what was sent to it unread
     burst_bytes: int = 65_536  # written to one client before it is asked whether it keeps up
+    socket_buffer_bytes: int = 131_072  # held by the kernel for one client: it would go up to megabytes by itself
     linger_s: float = 2.0  # from the last packet to the forced end of a connection

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -86,7 +87,7 @@ class Broker:
         finally:
             self._turning = False
         for remark in self._exchange.tally.take_remarks():
-            logger.warning("%s: %s", remark.client, remark.what)
+            logger.warning("%r: %s", remark.client, remark.what)
         self._arm()
 
     def _arm(self) -> None:
@@ -121,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         self._decoder = Decoder(limits.packet_bytes)
         self._turn_packets = limits.receive_maximum + _TURN_PACKETS
+        self._send_buffer_bytes = limits.socket_buffer_bytes
         self._loop = asyncio.get_running_loop()
         self._reading = True
         self._writing = True
@@ -130,6 +132,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
         self._link = self._broker._open(self, f"{host}:{port}")
 
@@ -172,7 +177,11 @@ class Connection(asyncio.Protocol):
         if at_once or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.abort() if at_once else self.transport.close()
             return
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # the peer has reset the connection already
+            self.transport.abort()
+            return
         self._read_or_not(ready=True)
         self._end = self._loop.call_later(linger_s, self.transport.abort)
 
