@@ -81,8 +81,10 @@ class Effects:
                 await self.spool.discard(task_id)
             case do.Install(deployment):
                 return await self._install(deployment)
-            case do.StopTraining() | do.AbandonInstall():
-                raise AssertionError("the shell stops what it has started")
+            case do.StopTraining(task_id):  # the shell has cancelled it, perhaps a moment after it spooled its delta
+                await self.spool.discard(task_id)
+            case do.AbandonInstall():
+                pass  # likewise; what it fetched is pruned with the next fetch
             case _:
                 assert_never(command)
         return None

@@ -83,7 +83,6 @@ class Shell:
             case do.StopTraining() | do.AbandonInstall():
                 if running := self._running.get(_key(command)):
                     running.cancel()
-                return
             case do.Sync() if (syncing := self._running.get(_key(command))) and not syncing.done():
                 self._sync_again = True
                 return

@@ -92,7 +92,9 @@ class ServerTime:
     at_s: float = 0.0  # of the monotonic clock, when it was told
 
     def now_ms(self, at_s: float) -> int:
-        """Tell the server's time at a monotonic instant; after a restart a lower bound until the next Sync."""
+        """Tell the server's time at a monotonic instant: 0 if it was never told, and after a restart a lower bound."""
+        if not self.server_ms:
+            return 0
         return self.server_ms + int((at_s - self.at_s) * 1000)
 
 
