@@ -380,7 +380,8 @@ class MemoryStore:
     async def write(self) -> AsyncIterator[MemoryTransaction]:
         """Open a transaction, one at a time."""
         try:
-            await asyncio.wait_for(self._turn.acquire(), self._wait_s)
+            async with asyncio.timeout(self._wait_s):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._turn.acquire()
         except TimeoutError:
             raise Busy("another transaction did not end: is a write() opened within a write()?") from None
         try:

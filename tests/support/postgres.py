@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no hints
 from sqlalchemy.engine import make_url
+
+_ROOM_BYTES = 2**30
 
 
 class Postgres:
@@ -44,7 +47,7 @@ class Postgres:
 @cache
 def postgres() -> Postgres:
     """Give this process's server; it starts with the first call and ends with the process."""
-    folder, runtime = tempfile.mkdtemp(prefix="hw-pg-"), tempfile.mkdtemp(prefix="hw-run-")
+    folder, runtime = tempfile.mkdtemp(prefix="hw-pg-", dir=_roomy_memory()), tempfile.mkdtemp(prefix="hw-run-")
     for path in (folder, runtime):
         atexit.register(shutil.rmtree, path, ignore_errors=True)
     os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # without it the server's package warns when it is imported
@@ -55,6 +58,13 @@ def postgres() -> Postgres:
         server.psql(f"ALTER SYSTEM SET {setting} = off;")
     server.psql("SELECT pg_reload_conf();")
     return Postgres(server.get_uri())
+
+
+def _roomy_memory() -> str | None:
+    """Name a folder in memory, if there is one (containers often have 64 MB): a database is made ten times as fast."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM_BYTES
+    return str(memory) if roomy else None
 
 
 @asynccontextmanager

@@ -106,7 +106,8 @@ MANIFESTS = st.builds(
     BLOBS,
     st.lists(TENSORS, max_size=2).map(tuple),
     st.lists(TENSORS, max_size=2).map(tuple),
-    st.builds(Loss, st.sampled_from(LOSSES), WORDS, TENSORS),
+    st.builds(Loss, st.sampled_from(LOSSES), WORDS, TENSORS, COUNTS),
     PARAMETERS,
     st.lists(WORDS, max_size=2).map(tuple),
+    st.lists(DIGESTS, max_size=2).map(tuple),
 )

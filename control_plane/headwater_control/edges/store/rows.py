@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from headwater_control.edges.store.finished import finished
 from headwater_control.ports import AlreadyExists, Busy
 
 Values = Mapping[str, Any]
@@ -37,32 +38,32 @@ class Rows:
     async def all(self, query: Query) -> Sequence[Row]:
         """Read every row."""
         with translated():
-            return (await self._connection.execute(query)).all()
+            return (await finished(self._connection.execute(query))).all()
 
     async def one(self, query: Query, *, lock: bool = False) -> Row | None:
         """Read the only row, or None; with `lock` nobody else changes it until the transaction ends."""
         if lock:
             return (await self.lock(query)).one_or_none()
         with translated():
-            return (await self._connection.execute(query)).one_or_none()
+            return (await finished(self._connection.execute(query))).one_or_none()
 
     async def lock(self, query: Query) -> sa.CursorResult[*tuple[Any, ...]]:
         """Read rows that nobody else changes until the transaction ends (SQLite has one writer, and needs no lock)."""
         self._check_writable()
         with translated():  # FOR NO KEY UPDATE: new rows may still refer to these
-            return await self._connection.execute(query.with_for_update(key_share=True))
+            return await finished(self._connection.execute(query.with_for_update(key_share=True)))
 
     async def change(self, statement: sa.Executable, values: Values | Sequence[Values] | None = None) -> int:
         """Run a statement, or run it for many values at once; return how many rows it met (of one, not of many)."""
         self._check_writable()
         with translated():
-            return (await self._connection.execute(statement, values)).rowcount
+            return (await finished(self._connection.execute(statement, values))).rowcount
 
     async def change_returning(self, statement: sa.Executable) -> Sequence[Row]:
         """Run a statement that ends with RETURNING."""
         self._check_writable()
         with translated():
-            return (await self._connection.execute(statement)).all()
+            return (await finished(self._connection.execute(statement))).all()
 
     async def upsert(self, table: sa.Table, values: Values) -> None:
         """Insert a row, or replace the values of the one with the same key."""
@@ -72,8 +73,17 @@ class Rows:
     async def all_or_nothing(self) -> AsyncIterator[None]:
         """Undo only these statements on an exception: PostgreSQL refuses all further ones after an error otherwise."""
         self._check_writable()
-        async with self._connection.begin_nested():
+        savepoint = self._connection.begin_nested()
+        with translated():
+            await finished(savepoint.start())
+        try:
             yield
+        except BaseException:
+            with translated():
+                await finished(savepoint.rollback())
+            raise
+        with translated():
+            await finished(savepoint.commit())
 
     def _check_writable(self) -> None:
         if not self._writable:

@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 from headwater_control.core.runs import RoundState
 from headwater_control.edges.store.devices import SqlDevices
 from headwater_control.edges.store.engines import Engines, opened, parsed
+from headwater_control.edges.store.finished import finished
 from headwater_control.edges.store.migrate import migrate
 from headwater_control.edges.store.models import SqlModels
 from headwater_control.edges.store.rollouts import SqlRollouts
@@ -58,7 +59,7 @@ class SqlStore:
         async with self._in_turn(), _connected(self._engines.writing) as connection:
             yield SqlTransaction(connection, writable=True)
             with translated():
-                await connection.commit()
+                await finished(connection.commit())
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
@@ -66,7 +67,8 @@ class SqlStore:
             yield
             return
         try:
-            await asyncio.wait_for(self._turn.acquire(), self._engines.wait_s)
+            async with asyncio.timeout(self._engines.wait_s):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._turn.acquire()
         except TimeoutError:
             raise Busy(
                 "other transactions took too long: run it again (never open a write() within a write())"
@@ -91,17 +93,18 @@ async def open_store(url: str, *, wait_s: float = 10.0) -> AsyncIterator[SqlStor
 
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    connection = engine.connect()
     try:
-        with translated():
-            connection = await engine.connect()
-    except OSError as error:
-        raise Busy(f"the database can't be reached: {error}") from error
-    try:
-        with translated():
-            await connection.begin()
+        try:
+            with translated():
+                await finished(connection.start())
+                await finished(connection.begin().start())
+        except OSError as error:
+            raise Busy(f"the database can't be reached: {error}") from error
         yield connection
     finally:
-        await asyncio.shield(connection.close())  # rolls back what is not committed
+        if connection.sync_connection is not None:  # else it could not be opened
+            await finished(connection.close())  # rolls back what is not committed
 
 
 def _live_blobs() -> sa.Select[str]:
