@@ -11,14 +11,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import psutil
 import pytest
+import safetensors.numpy
 from headwater_control import strategies
 from headwater_control.edges.offload import ProcessOffload
 from headwater_control.ports import ImportJob, MergeJob, OffloadFailed, Unusable
 from headwater_control.strategies.merge import merge
+from headwater_wire import manifest
 from headwater_wire.crashpoint import VARIABLE
 from headwater_wire.ids import ModelName
+from headwater_wire.tensors import read_tensors
 
 from tests.support.vectors import read_version, write_delta, write_version
 
@@ -219,6 +225,40 @@ async def test_an_unknown_strategy_is_refused(offload: ProcessOffload, tmp_path:
     job = MergeJob("median", write_version(tmp_path / "base", [1.0]), (), "f32", tmp_path / "out")
     with pytest.raises(Unusable, match="known are fedavg"):
         await offload.merge(job)
+
+
+def write_classifier(path: Path) -> None:
+    """Four numbers in, three classes out, one layer."""
+    weights = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gemm", ["x", "w", "b"], ["logits"])],
+        "classifier",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 4])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 3])],
+        [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.zeros(3, np.float32), "b")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString())
+
+
+async def test_a_model_goes_in_and_its_next_version_comes_out(offload: ProcessOffload, tmp_path: Path) -> None:
+    """Imported, given other parameters, composed: each in a process of its own, which is gone afterwards."""
+    source, bundle, release = tmp_path / "classifier.onnx", tmp_path / "bundle", tmp_path / "release"
+    write_classifier(source)
+    bundle.mkdir()
+    release.mkdir()
+    made = await offload.import_model(ImportJob(source, bundle, ModelName("classifier"), "cross_entropy", ()))
+    assert made.elements == 15 == manifest.parse(made.manifest_path.read_bytes()).elements
+    safetensors.numpy.save_file(
+        {"w": np.eye(4, 3, dtype=np.float32), "b": np.ones(3, np.float32)}, tmp_path / "retrained"
+    )
+    await offload.import_version(made.manifest_path, tmp_path / "retrained", tmp_path / "version")
+    model, reference = await offload.compose(made.manifest_path, made.graph_path, tmp_path / "version", release)
+    assert children() == []
+    weights = {item.name: onnx.numpy_helper.to_array(item) for item in onnx.load(model).graph.initializer}
+    assert np.array_equal(weights["w"], np.eye(4, 3)) and np.array_equal(weights["b"], np.ones(3))
+    tensors = read_tensors(reference)
+    assert np.allclose(tensors["output.logits"], tensors["input.x"] @ np.eye(4, 3) + 1)
 
 
 async def test_an_unreadable_model_is_refused_in_words(offload: ProcessOffload, tmp_path: Path) -> None:

@@ -34,11 +34,9 @@ def merge(strategy: str, base: str, deltas: list[tuple[str, int]], codec: str, o
 
 def import_model(onnx: str, out_dir: str, model: str, loss: str, trainable: list[str], output: str) -> dict[str, Any]:
     """Make a bundle; say what it is and where."""
-    from headwater_wire.ids import ModelName
-
     from headwater_control.compiler.importer import import_model as run
 
-    imported = run(Path(onnx), Path(out_dir), ModelName(model), loss, tuple(trainable), output)
+    imported = run(Path(onnx), Path(out_dir), model, loss, tuple(trainable), output)
     return {
         "manifest_path": str(imported.manifest_path),
         "graph_path": str(imported.graph_path),
