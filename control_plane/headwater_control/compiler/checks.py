@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
@@ -11,6 +12,7 @@ from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_IR = 10  # what the training runtime reads; later ones add no field that a checked model of these opsets uses
+_MIN_IR = 4  # before it, each initializer had to be an input too
 OPSETS = range(13, 22)  # 13 gave Softmax its present meaning; the training runtime knows them to 21
 _DOMAINS = ("", "ai.onnx")
 
@@ -70,7 +72,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
     """Leave out what is not the graph: exporters write stack traces with paths and names into the rest."""
-    bare = onnx.ModelProto(ir_version=model.ir_version, producer_name="headwater", graph=model.graph)
+    bare = onnx.ModelProto(ir_version=max(model.ir_version, _MIN_IR), producer_name="headwater", graph=model.graph)
     version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
     bare.opset_import.append(onnx.helper.make_opsetid("", version))
     graph = bare.graph

@@ -39,7 +39,7 @@ def compose(manifest_path: Path, graph_path: Path, parameters_path: Path, out_di
     composed = model.SerializeToString(deterministic=True)
     model_path.write_bytes(composed)
     feed = reference.inputs(description.inputs, _EXAMPLES)
-    answers = reference.run(composed, feed)
+    (answers,) = reference.run(composed, feed)
     write_tensors(
         reference_path,
         {f"input.{name}": value for name, value in feed.items()}

@@ -25,18 +25,22 @@ def inputs(specs: Sequence[TensorSpec], examples: int) -> dict[str, NDArray[Any]
     return made
 
 
-def run(model: bytes, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Give the model's outputs by name; raise `CompileError` if it does not run."""
+def run(model: bytes, *feeds: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+    """Give the model's outputs by name, for one feed after the other; raise `CompileError` if it does not run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = 1
+    examples = 0
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, feed), strict=True))
+        answers = []
+        for feed in feeds:
+            examples = len(next(iter(feed.values()), ()))
+            answers.append(dict(zip(names, session.run(names, feed), strict=True)))
     except Exception as error:  # it raises a dozen kinds of its own, without a common parent
-        examples = len(next(iter(feed.values()), ()))
         raise CompileError(
             f"the model does not run on a batch of {examples}: {' '.join(str(error).split())[:500]} "
             "(a Reshape with the batch size written into it is the usual cause)"
         ) from error
+    return answers

@@ -24,8 +24,8 @@ def inputs(graph: onnx.GraphProto) -> tuple[TensorSpec, ...]:
 
 def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     """Find the outputs' shapes by running two batch sizes: what a graph declares need not be what it does."""
-    data = model.SerializeToString()
-    small, again, large = (reference.run(data, reference.inputs(specs, examples)) for examples in (2, 2, 3))
+    feeds = [reference.inputs(specs, examples) for examples in (2, 2, 3)]
+    small, again, large = reference.run(model.SerializeToString(), *feeds)
     for name, values in small.items():
         if not np.array_equal(values, again[name], equal_nan=values.dtype.kind == "f"):
             raise CompileError(
