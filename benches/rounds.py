@@ -1,0 +1,146 @@
+"""What a round costs beside training: eight real agents add a constant to 1 million float32; all else is real."""
+
+import hashlib
+import os
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from headwater.records import Round
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.support.fleet import Fleet, fleet
+
+DEVICES = 8
+SIDE = 1000  # SIDE × SIDE parameters
+ROUNDS = 12
+_CHUNK = 256 * 1024
+_DATASET = """\
+[datasets.noise]
+format = "npz"
+path = "noise.npz"
+[datasets.noise.columns.x]
+source = "x"
+[datasets.noise.columns.label]
+source = "y"
+"""
+
+
+def main() -> None:
+    """Print the cold first round, the warm ones by phase, and the bare transfer and merge of the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
+        folder = Path(name)
+        rounds = _rounds(folder)
+        bare_s = statistics.median(_bare(folder) for _ in range(5))
+    cold, *warm = [_seconds(found) for found in rounds]
+    warm_s = statistics.median(warm)
+    phases = [
+        ("select", statistics.median(found.scores.selecting_s or 0 for found in rounds[1:])),
+        ("collect", statistics.median(found.scores.collecting_s or 0 for found in rounds[1:])),
+        ("merge", statistics.median(found.scores.merging_s or 0 for found in rounds[1:])),
+    ]
+    print(f"round overhead, {DEVICES} agents × {SIDE * SIDE:,} float32: {warm_s:.3f} s (median of {len(warm)})")
+    print(f"  by phase: {', '.join(f'{phase} {seconds:.3f} s' for phase, seconds in phases)}")
+    print(f"  cold first round (workers start, base and graph fetched): {cold:.3f} s, {cold / warm_s:.1f} × a warm one")
+    print(
+        f"  bare transfer, fsync and merge of the same bytes: {bare_s:.3f} s; a round is {warm_s / bare_s:.1f} × that"
+    )
+
+
+def _rounds(folder: Path) -> tuple[Round, ...]:
+    with fleet(folder / "fleet") as made:
+        _add_boxes(made)
+        _save_model(folder / "wide.onnx")
+        made.client.models.import_file(folder / "wide.onnx", loss="mse")
+        run = made.client.runs.start(
+            model="wide", dataset="noise", rounds=ROUNDS, learning_rate=0.001, over_select=1.0, holdout=0.0
+        )
+        detail = made.finish(run)
+        assert detail.run.state == "completed", detail.run.reason
+        return tuple(found for found in detail.rounds if found.merged)
+
+
+def _add_boxes(made: Fleet) -> None:
+    random = np.random.default_rng(0)
+    for number in range(1, DEVICES + 1):
+        device = f"box-{number}"
+        (made.folder / device).mkdir(parents=True)
+        x = random.standard_normal((8, SIDE)).astype(np.float32)
+        np.savez(made.folder / device / "noise.npz", x=x, y=x)
+        made.add(device, _DATASET, engine="constant")
+    made.wait_registered()
+
+
+def _save_model(file: Path) -> None:
+    """Make y = x · w: as many parameters as wanted in one of the simplest graphs that train."""
+    weight = numpy_helper.from_array(np.zeros((SIDE, SIDE), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", SIDE])],
+        [weight],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+
+
+def _seconds(found: Round) -> float:
+    assert found.closed_at
+    return (found.closed_at - found.opened_at).total_seconds()
+
+
+def _bare(folder: Path) -> float:
+    """Send a model to each of the devices over a socket and back, hash and fsync both, then sum them and fsync.
+
+    Two threads, as the machine has two cores; no protocol, no database, no processes.
+    """
+    model = np.ones(SIDE * SIDE, np.float32)
+    started = time.perf_counter()
+    work = list(range(DEVICES))
+    lock = threading.Lock()
+
+    def carry() -> None:
+        while True:
+            with lock:
+                if not work:
+                    return
+                device = work.pop()
+            for way in ("down", "up"):
+                _send(model.tobytes(), folder / f"{way}-{device}")
+
+    threads = [threading.Thread(target=carry) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = np.zeros_like(model)
+    for device in range(DEVICES):
+        total += np.float32(1 / DEVICES) * np.fromfile(folder / f"up-{device}", np.float32)
+    _store(folder / "merged", total.tobytes())
+    return time.perf_counter() - started
+
+
+def _send(data: bytes, target: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = threading.Thread(target=ours.sendall, args=(data,))
+        sender.start()
+        digest, got = hashlib.sha256(), bytearray()
+        while len(got) < len(data):
+            chunk = theirs.recv(_CHUNK)
+            digest.update(chunk)
+            got += chunk
+        sender.join()
+    _store(target, got)
+
+
+def _store(target: Path, data: bytes | bytearray) -> None:
+    with target.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
