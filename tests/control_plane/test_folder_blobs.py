@@ -1,0 +1,143 @@
+"""What the folder of blobs promises beyond the port: its layout, and what it does about a bad disk or a bad moment."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from headwater_control.edges.blobs import FolderBlobs
+from headwater_wire import digests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+DATA = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FolderBlobs:
+    """An empty folder's."""
+    return FolderBlobs(tmp_path)
+
+
+def files(folder: Path) -> list[Path]:
+    """All files below."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+async def test_blobs_are_spread_over_folders(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """By the first two digits of the digest; nothing else is left."""
+    blob = await blobs.put(DATA)
+    assert files(tmp_path) == [tmp_path / "objects" / blob.digest[:2] / blob.digest]
+
+
+async def test_a_damaged_blob_is_healed_by_storing_it_again(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Whether it is put or adopted: what is there is never trusted more than what has just been hashed."""
+    blob = await blobs.put(DATA)
+    for adopt in (False, True):
+        blobs.path(blob.digest).write_bytes(b"damaged")
+        if adopt:
+            (tmp_path / "source").write_bytes(DATA)
+            await blobs.adopt(tmp_path / "source")
+        else:
+            await blobs.put(DATA)
+        assert blobs.path(blob.digest).read_bytes() == DATA
+
+
+async def test_what_was_stored_again_is_recent(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A sweep spares it, though it was made long ago: its row may not be committed yet."""
+    blob = await blobs.put(DATA)
+    for adopt in (False, True):
+        os.utime(blobs.path(blob.digest), (0, 0))
+        if adopt:
+            (tmp_path / "source").write_bytes(DATA)
+            os.utime(tmp_path / "source", (0, 0))
+            await blobs.adopt(tmp_path / "source")
+        else:
+            await blobs.put(DATA)
+        assert await blobs.sweep(frozenset()) == 0
+    os.utime(blobs.path(blob.digest), (0, 0))
+    assert await blobs.sweep(frozenset()) == len(DATA)
+
+
+async def test_the_debris_of_a_crash_is_swept(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A temporary file that no writer is at any more."""
+    blob = await blobs.put(DATA)
+    debris = blobs.path(blob.digest).with_name(".hw-tmp-0123456789abcdef")
+    debris.write_bytes(b"half")
+    assert await blobs.sweep(frozenset({blob.digest})) == 0
+    os.utime(debris, (time.time() - 7200,) * 2)
+    assert await blobs.sweep(frozenset({blob.digest})) == 4
+    assert files(tmp_path) == [blobs.path(blob.digest)]
+
+
+async def test_a_staged_file_that_is_too_long_begins_afresh(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Whatever made it so, it is no beginning of what was announced."""
+    announced = digests.of_bytes(DATA)
+    async with blobs.stage("task", announced) as staging:
+        await staging.write(DATA)
+    (staged,) = files(tmp_path)
+    staged.write_bytes(DATA + b"more")
+    async with blobs.stage("task", announced) as staging:
+        assert staging.offset == 0
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.lists(st.integers(0, 12), max_size=6))
+def test_cancelled_at_any_moment_an_upload_goes_on(blobs: FolderBlobs, turns: list[int]) -> None:
+    """A thread that works on after its caller was cancelled can neither write twice nor into the next attempt."""
+    announced = digests.of_bytes(DATA)
+
+    async def upload() -> None:
+        async with blobs.stage("task", announced) as staging:
+            while staging.offset < announced.size:
+                await staging.write(DATA[staging.offset : staging.offset + 3000])
+            await staging.commit()
+
+    async def scenario() -> None:
+        await blobs.delete(announced.digest)
+        for number in turns:
+            attempt = asyncio.create_task(upload())
+            for _ in range(number):
+                await asyncio.sleep(0)
+            attempt.cancel()
+            await asyncio.wait([attempt], timeout=30)
+        async with asyncio.timeout(30):
+            await upload()
+        assert blobs.path(announced.digest).read_bytes() == DATA
+
+    asyncio.run(scenario())
+
+
+def test_what_a_full_disk_cut_short_is_written_over(tmp_path: Path) -> None:
+    """A write that fails half-way raises, and the same bytes sent again end in the right blob."""
+    code = """
+import asyncio, resource, sys
+from pathlib import Path
+from headwater_control.edges.blobs import FolderBlobs
+from headwater_wire import digests
+
+DATA = bytes(range(256)) * 40
+
+async def main():
+    blobs = FolderBlobs(Path(sys.argv[1]))
+    async with blobs.stage("task", digests.of_bytes(DATA)) as staging:
+        await staging.write(DATA[:1000])
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+        try:
+            await staging.write(DATA[1000:])
+        except OSError:
+            assert staging.offset == 1000
+        else:
+            raise AssertionError("the disk was not full")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        await staging.write(DATA[1000:])
+        blob = await staging.commit()
+    assert blobs.path(blob.digest).read_bytes() == DATA
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
