@@ -16,7 +16,8 @@ from headwater_control.edges.broker.properties import PublishProperties
 from headwater_control.edges.broker.reasons import Reason
 
 from tests import fuzz_mqtt
-from tests.control_plane.broker.raw_client import DEADLINE_S, Closed, connected, opened
+from tests.control_plane.broker.raw_client import DEADLINE_S, Closed, RawClient, connected, opened
+from tests.support.waiting import until
 
 
 def client(port: int, name: str) -> aiomqtt.Client:
@@ -24,17 +25,9 @@ def client(port: int, name: str) -> aiomqtt.Client:
     return aiomqtt.Client("127.0.0.1", port, identifier=name, protocol=aiomqtt.ProtocolVersion.V5)
 
 
-async def until(condition: asyncio.Event) -> None:
-    """Wait."""
-    async with asyncio.timeout(DEADLINE_S):
-        await condition.wait()
-
-
 async def settled(broker: Broker, connections: int) -> None:
-    """Wait until the broker has that many connections: each end is an event on this same loop."""
-    async with asyncio.timeout(DEADLINE_S):
-        while broker.connections != connections:  # noqa: ASYNC110 - the broker has no need of such an event
-            await asyncio.sleep(0)
+    """Wait until the broker has that many connections."""
+    await until(lambda: broker.connections == connections, f"{connections} connections")
 
 
 async def exchange_messages() -> None:
@@ -217,7 +210,8 @@ async def test_a_client_that_does_not_read_is_cut_off(stubborn: socket.socket, r
             gone.set()
 
         pressing = asyncio.create_task(press(), name="press")
-        await until(gone)
+        async with asyncio.timeout(DEADLINE_S):
+            await gone.wait()
         await pressing
         await settled(broker, 1)
         totals = broker.totals()
@@ -233,16 +227,22 @@ async def test_a_client_that_does_not_read_is_cut_off(stubborn: socket.socket, r
 
 
 async def test_closing_says_goodbye() -> None:
-    """Every client reads DISCONNECT 0x8B, strangers only the end, and then the port is free."""
+    """Every client reads DISCONNECT 0x8B, strangers only the end; as they go the broker closes; its port is free."""
+
+    async def see_out(client: RawClient) -> list[p.Packet]:
+        packets = await client.rest()
+        await client.vanish()
+        return packets
+
     async with AsyncExitStack() as stack:
-        async with serve("127.0.0.1", 0) as broker:
+        async with serve("127.0.0.1", 0, limits=Limits(linger_s=DEADLINE_S)) as broker:
             port = broker.port
             known, _ = await stack.enter_async_context(connected(port, "known"))
             stranger = await stack.enter_async_context(opened(port))
             await settled(broker, 2)
-            known_end = asyncio.create_task(known.ending(), name="known")
-            stranger_end = asyncio.create_task(stranger.rest(), name="stranger")
-        assert await known_end == Reason.SERVER_SHUTTING_DOWN
+            known_end = asyncio.create_task(see_out(known), name="known")
+            stranger_end = asyncio.create_task(see_out(stranger), name="stranger")
+        assert await known_end == [p.Disconnect(Reason.SERVER_SHUTTING_DOWN)]
         assert await stranger_end == []
         async with serve("127.0.0.1", port) as again:
             assert again.port == port
