@@ -1,0 +1,48 @@
+"""The same runs on PostgreSQL and mosquitto: the other pair of parts that a control plane may stand on."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.fleet import Crashes, Fleet, add_digit_boxes, fleet, import_digits, start_reproducible
+from tests.support.mosquitto import Mosquitto, running_mosquitto
+from tests.support.postgres import fresh_database
+from tests.support.waiting import until_now
+
+CONTROL_STEPS = ("control.delta.committed", "control.collecting", "control.merging")
+
+
+@pytest.mark.mosquitto
+async def test_with_postgresql_and_mosquitto_both_killed_no_bit_of_the_result_changes(tmp_path: Path) -> None:
+    """Broker and control plane killed in mid-round: the run completes, to the bits of an undisturbed one."""
+    crashes = Crashes(tmp_path / "guards", *CONTROL_STEPS)
+    training = Crashes(tmp_path / "guards" / "box-1", "agent.training")
+    async with fresh_database() as database, running_mosquitto(tmp_path) as broker:
+        arguments = ["--broker", f"mqtt://127.0.0.1:{broker.port}", "--database", database]
+        loop = asyncio.get_running_loop()
+
+        def play() -> None:
+            with fleet(tmp_path, arguments=arguments, env=crashes.env) as made:
+                add_digit_boxes(made, 3, env={"box-1": training.env})
+                made.wait_registered()
+                base = import_digits(made)
+                disturbed = start_reproducible(made, base)
+                until_now(lambda: not training.missed, "box-1 dies at training")
+                asyncio.run_coroutine_threadsafe(_kill_and_start(broker), loop).result(30)
+                detail = made.finish(disturbed)
+                assert detail.run.state == "completed", detail.run.reason
+                assert crashes.missed == []
+                calm = made.finish(start_reproducible(made, base))
+                assert _digests(made, disturbed.id) == _digests(made, calm.run.id)
+
+        await asyncio.to_thread(play)
+
+
+async def _kill_and_start(broker: Mosquitto) -> None:
+    await broker.kill()
+    await broker.start()
+
+
+def _digests(made: Fleet, run: str) -> list[str]:
+    return [made.parameters(found.merged) for found in made.client.runs.show(run).rounds if found.merged]
