@@ -60,8 +60,9 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
         data = gzip.decompress(zipped.read_bytes())
     else:
         raise ValueError(f"{path.parent} has neither {path.name} nor {zipped.name}")
-    axes = data[3] if data[:3] == b"\0\0\x08" else 0  # bytes, as MNIST has them
-    shape = tuple(int(size) for size in np.frombuffer(data, ">i4", axes, 4)) if axes else ()
-    if not axes or len(data) != 4 + 4 * axes + prod(shape):
+    axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0  # bytes, as MNIST has them
+    start = 4 + 4 * axes
+    shape = tuple(int(size) for size in np.frombuffer(data, ">i4", axes, 4)) if axes and len(data) >= start else ()
+    if not shape or len(data) != start + prod(shape):
         raise ValueError(f"{path} is no IDX file of bytes, or was cut short")
-    return np.frombuffer(data, np.uint8, prod(shape), 4 + 4 * axes).reshape(shape)
+    return np.frombuffer(data, np.uint8, prod(shape), start).reshape(shape)

@@ -61,9 +61,10 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:
             start = file.read(9)
-        if start.startswith(_ZIP):
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            if start.startswith(_ZIP):
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as archive:
+                    return {name: archive[name] for name in archive.files}
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
             return read_tensors(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, Malformed) as error:

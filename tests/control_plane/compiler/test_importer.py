@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from headwater_control.compiler import checks, importer, proof
+from headwater_control.compiler import checks, importer, losses, proof
 from headwater_control.compiler.errors import CompileError
 from headwater_control.compiler.importer import Imported, import_model
 from headwater_wire import digests, manifest, tensors
@@ -105,7 +105,7 @@ def test_a_last_operator_that_the_loss_repeats_is_left_out_of_training(
 def test_a_softmax_over_another_axis_stays(tmp_path: Path) -> None:
     """Only what the loss itself does may be left out."""
     graph = model([N("MatMul", ["x", "w"], ["s"]), N("Softmax", ["s"], ["y"], axis=0)], {"w": weights(8, 3)}).graph
-    loss, note = importer.losses.choose(graph, (TensorSpec("y", "float32", (3,)),), "cross_entropy", "")
+    loss, note = losses.choose(graph, (TensorSpec("y", "float32", (3,)),), "cross_entropy", "")
     assert (loss.output, note) == ("y", "")
 
 
