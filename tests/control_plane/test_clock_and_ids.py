@@ -75,7 +75,7 @@ async def test_a_spinning_task_is_an_error() -> None:
     """A test that could never go on says so."""
 
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110  # to spin is the point
             await asyncio.sleep(0)
 
     spinner = asyncio.create_task(spin())

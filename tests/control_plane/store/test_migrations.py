@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
+from tests.support.postgres import fresh_database
 from tests.support.rows import BOX, DIGITS, FIRST, NOW, RUN, deployment, device, later, rollout
 
 REVISIONS = [revision.revision for revision in reversed([*ScriptDirectory.from_config(config()).walk_revisions()])]
@@ -161,3 +162,14 @@ def test_revisions_are_one_line() -> None:
     """No two heads, no branches: there is one way from empty to here."""
     assert sorted(REVISIONS) == REVISIONS
     assert len(ScriptDirectory.from_config(config()).get_heads()) == 1
+
+
+async def test_postgres_orders_names_by_their_bytes() -> None:
+    """As SQLite does: each name's column says so itself, whatever the locale of the database."""
+    query = """SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
+        AND data_type = 'character varying' AND collation_name IS DISTINCT FROM 'C' AND table_name != 'alembic_version'"""
+    async with fresh_database() as url:
+        async with open_store(url):
+            pass
+        async with connected(url) as connection:
+            assert (await connection.execute(sa.text(query))).all() == []
