@@ -15,6 +15,7 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
     try:
         settings = load(config, os.environ, flags)
         _log(settings.log_level)
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # children are execed: it would only log about them
         # Not before the settings are known to be good: these take most of the start-up time.
         import uvloop
 

@@ -56,15 +56,23 @@ class Link:
         failures = 0
         while True:
             started = loop.time()
+            # In a task of its own: up to Python 3.12 a TaskGroup may leave the task around it marked as cancelled, and
+            # lose a cancellation from outside that comes while a child of it fails.
+            once = asyncio.create_task(self._once(role, session), name=f"{role}.session")
             try:
-                async with self.connect(role) as client:
-                    await session(client)
+                await once
             except* (aiomqtt.MqttError, OSError) as broken:
                 failures = 0 if loop.time() - started > _BACKOFF_MOST_S else failures + 1
                 reason = broken.exceptions[0]
                 log.warning("%s: no connection to the broker at %s:%d: %s", role, self.host, self.port, reason)
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError
             ceiling = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(failures, 16))
             await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311 (full jitter, no secret)
+
+    async def _once(self, role: str, session: Callable[[aiomqtt.Client], Awaitable[None]]) -> None:
+        async with self.connect(role) as client:
+            await session(client)
 
 
 def acknowledge_by_hand(client: aiomqtt.Client) -> Callable[[aiomqtt.Message], None]:

@@ -1,0 +1,66 @@
+"""Who may use which topic of the embedded broker."""
+
+import pytest
+from headwater_control.gates.access import Access, allowed
+from headwater_control.link import CLIENT_PREFIX
+from headwater_wire.ids import DeviceId
+from headwater_wire.topics import CONTROL_FILTER, DOWN, UP, down, down_filter, up
+from hypothesis import given
+from hypothesis import strategies as st
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+LEVELS = st.one_of(
+    NAMES, st.sampled_from(["hw", "v1", "d", "up", "dn", "+", "#", "", "$share", "$SYS", "box-1", "box-2", *UP, *DOWN])
+)
+TOPICS = st.one_of(
+    st.lists(LEVELS, max_size=9).map("/".join),
+    st.tuples(LEVELS, LEVELS, LEVELS).map(lambda tail: "hw/v1/d/" + "/".join(tail)),
+    st.tuples(LEVELS, LEVELS).map(lambda tail: f"hw/v1/d/box-1/{tail[0]}/{tail[1]}"),
+)
+
+
+@given(TOPICS)
+def test_a_device_publishes_to_its_own_upward_topics_and_to_no_other(topic: str) -> None:
+    """Whatever the topic looks like, it may be published to if and only if it is one of the three own ones."""
+    assert allowed("box-1", "publish", topic) == (topic in {up(DeviceId("box-1"), kind) for kind in UP})
+
+
+@given(TOPICS)
+def test_a_device_hears_nothing_meant_for_another(filter_: str) -> None:
+    """A filter may be subscribed to if and only if everything it matches is meant for this device."""
+    mine = {down_filter(DeviceId("box-1")), *(down(DeviceId("box-1"), kind) for kind in DOWN)}
+    assert allowed("box-1", "subscribe", filter_) == (filter_ in mine)
+
+
+@given(NAMES)
+def test_every_device_may_do_what_it_needs(name: str) -> None:
+    """Any valid name can publish upward and listen downward under itself."""
+    device = DeviceId(name)
+    assert Access().may_connect(name, None, None)
+    assert allowed(name, "subscribe", down_filter(device))
+    assert all(allowed(name, "publish", up(device, kind)) for kind in UP)
+
+
+@pytest.mark.parametrize("client", ["", "+", "#", "a/b", "a b", "ä", "x" * 65, "-box", "box\n", "a:b"])
+def test_a_client_id_that_is_no_name_is_refused(client: str) -> None:
+    """What could not be one topic level is no device."""
+    assert not Access().may_connect(client, None, None)
+    assert not allowed(client, "subscribe", f"hw/v1/d/{client}/dn/#")
+
+
+def test_the_control_plane_is_known_by_its_password_only() -> None:
+    """Its client ids are out of reach without the credentials of this start, and with them may do everything."""
+    access, other = Access(), Access()
+    client = f"{CLIENT_PREFIX}gate-1"
+    assert access.may_connect(client, access.username, access.password.encode())
+    assert access.may_use(client, "subscribe", CONTROL_FILTER)
+    assert access.may_use(client, "publish", down(DeviceId("box-1"), "task"))
+    for username, password in ((None, None), (access.username, None), (access.username, other.password.encode())):
+        assert not access.may_connect(client, username, password)
+    assert not access.may_connect(client, "root", access.password.encode())
+
+
+def test_the_password_is_not_printed() -> None:
+    """A log line or traceback that shows the rules does not show the password."""
+    access = Access()
+    assert access.password not in repr(access)
