@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 from headwater.records import Round
-from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.fleet import Fleet, fleet
+from tests.support.wide_model import save_wide_model
 
 DEVICES = 8
 SIDE = 1000  # SIDE × SIDE parameters
@@ -55,7 +54,7 @@ def main() -> None:
 def _rounds(folder: Path) -> tuple[Round, ...]:
     with fleet(folder / "fleet") as made:
         _add_boxes(made)
-        _save_model(folder / "wide.onnx")
+        save_wide_model(folder / "wide.onnx", SIDE)
         made.client.models.import_file(folder / "wide.onnx", loss="mse")
         run = made.client.runs.start(
             model="wide", dataset="noise", rounds=ROUNDS, learning_rate=0.001, over_select=1.0, holdout=0.0
@@ -74,19 +73,6 @@ def _add_boxes(made: Fleet) -> None:
         np.savez(made.folder / device / "noise.npz", x=x, y=x)
         made.add(device, _DATASET, engine="constant")
     made.wait_registered()
-
-
-def _save_model(file: Path) -> None:
-    """Make y = x · w: as many parameters as wanted in one of the simplest graphs that train."""
-    weight = numpy_helper.from_array(np.zeros((SIDE, SIDE), np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "wide",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", SIDE])],
-        [weight],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
 
 
 def _seconds(found: Round) -> float:
