@@ -16,18 +16,14 @@ _AT_MOST_EVERY_S = 0.1
 
 async def follow(world: World, first: RunView, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """Yield events until the run has ended or we stop; a client that comes again begins with the whole."""
-    run = first.run.id
     loop = asyncio.get_running_loop()
-    last = _event(first)
-    yield last
-    spoken_at = loop.time()
-    async with aclosing(world.bells.watch(run)) as bells:
-        state = first.run.state
+    view, last, spoken_at = first, b"", loop.time()
+    async with aclosing(world.bells.watch(first.run.id)) as bells:
         async for _ in bells:
-            if state.final or stopping.is_set():
+            if stopping.is_set():
                 return
-            view = await runs.show_run(world, run, last=LAST_ROUNDS)
-            state = view.run.state
+            if last:
+                view = await runs.show_run(world, first.run.id, last=LAST_ROUNDS)
             event = _event(view)
             if event != last:
                 yield event
@@ -36,6 +32,8 @@ async def follow(world: World, first: RunView, stopping: asyncio.Event) -> Async
             elif loop.time() - spoken_at >= _SIGN_OF_LIFE_S:
                 yield b": still here\n\n"
                 spoken_at = loop.time()
+            if view.run.state.final:
+                return
 
 
 def _event(view: RunView) -> bytes:
