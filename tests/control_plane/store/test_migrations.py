@@ -167,7 +167,8 @@ def test_revisions_are_one_line() -> None:
 async def test_postgres_orders_names_by_their_bytes() -> None:
     """As SQLite does: each name's column says so itself, whatever the locale of the database."""
     query = """SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
-        AND data_type = 'character varying' AND collation_name IS DISTINCT FROM 'C' AND table_name != 'alembic_version'"""
+        AND data_type = 'character varying' AND collation_name IS DISTINCT FROM 'C'
+        AND table_name != 'alembic_version'"""
     async with fresh_database() as url:
         async with open_store(url):
             pass

@@ -51,6 +51,7 @@ def config(connection: sa.Connection | None = None) -> Config:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     made = Config(attributes={"connection": connection})
     made.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    made.set_main_option("file_template", "v%%(rev)s_%%(slug)s")  # a module's name can't begin with a digit
     return made
 
 
