@@ -85,6 +85,15 @@ def test_csv_columns_become_one_tensor_in_the_order_declared(tmp_path: Path) -> 
     assert everything(dataset)["label"].tolist() == [1, 0]
 
 
+def test_csv_columns_that_nothing_else_takes_become_one_tensor(tmp_path: Path) -> None:
+    """The source "*" stands for the rest of the file's columns, in its order; two of them can't share it."""
+    rest = ColumnConfig("features", ("*",))
+    text = "a,label,b\n1,0,2\n3,1,4\n"
+    assert everything(open_dataset(csv(tmp_path, text, rest, LABEL)))["features"].tolist() == [[1, 2], [3, 4]]
+    assert "nothing is left for 'features'" in refusal(csv(tmp_path, "label\n1\n", rest, LABEL))
+    assert "nothing is left" in refusal(csv(tmp_path, text, rest, replace(rest, name="others"), LABEL))
+
+
 def test_csv_may_be_gzipped(tmp_path: Path) -> None:
     """The content tells, not the name."""
     config = csv(tmp_path, "", LABEL)

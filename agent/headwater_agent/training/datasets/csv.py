@@ -18,6 +18,7 @@ from headwater_agent.training.errors import NotPossible
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
 _GZIP = b"\x1f\x8b"
+_REST = "*"  # as a source: every column of the file that nothing else takes, in the file's order
 
 
 def files(config: DatasetConfig) -> tuple[Path, ...]:
@@ -32,7 +33,7 @@ def read(config: DatasetConfig) -> dict[str, npt.NDArray[np.generic]]:
         rows = csv.reader(text, strict=True)
         try:
             header = _header(rows, path)
-            places = {column.name: _places(column, header, path) for column in config.columns}
+            places = {column.name: _places(column, config, header, path) for column in config.columns}
             values = {column.name: array("d") for column in config.columns}
             for row in rows:
                 if not row:
@@ -49,7 +50,7 @@ def read(config: DatasetConfig) -> dict[str, npt.NDArray[np.generic]]:
                     values[name].extend(numbers)
         except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise NotPossible(f"{path}, near line {rows.line_num + 1}: {error}") from error
-    return {column.name: _shaped(values[column.name], column) for column in config.columns}
+    return {column.name: _shaped(values[column.name], column, len(places[column.name])) for column in config.columns}
 
 
 @contextmanager
@@ -73,8 +74,16 @@ def _header(rows: Iterator[list[str]], path: Path) -> list[str]:
     return header
 
 
-def _places(column: ColumnConfig, header: list[str], path: Path) -> list[int]:
-    for name in column.source:
+def _places(column: ColumnConfig, config: DatasetConfig, header: list[str], path: Path) -> list[int]:
+    source = column.source
+    if source == (_REST,):
+        taken = {name for other in config.columns if other is not column for name in other.source}
+        source = tuple(name for name in header if name not in taken)
+        if not source or _REST in taken:
+            raise NotPossible(
+                f"{path}: nothing is left for {column.name!r}, whose source is {_REST!r}: name its columns"
+            )
+    for name in source:
         if header.count(name) > 1:
             raise NotPossible(
                 f"{path}, line 1: the column {name!r} stands there {header.count(name)} times: rename one"
@@ -83,7 +92,7 @@ def _places(column: ColumnConfig, header: list[str], path: Path) -> list[int]:
             raise NotPossible(
                 f"{path} has no column {name!r}, which {column.name!r} is made of; it has {', '.join(header)[:300]}"
             )
-    return [header.index(name) for name in column.source]
+    return [header.index(name) for name in source]
 
 
 def _check_width(row: Sequence[str], header: Sequence[str], path: Path, line: int) -> None:
@@ -118,6 +127,7 @@ def _is_finite(text: str) -> bool:
     return _is_number(text) and isfinite(float(text))
 
 
-def _shaped(values: "array[float]", column: ColumnConfig) -> npt.NDArray[np.generic]:
+def _shaped(values: "array[float]", column: ColumnConfig, width: int) -> npt.NDArray[np.generic]:
     flat = np.frombuffer(values, np.float64) if values else np.empty(0)
-    return flat if len(column.source) == 1 else flat.reshape(-1, len(column.source))
+    single = len(column.source) == 1 and column.source != (_REST,)
+    return flat if single else flat.reshape(-1, width)
