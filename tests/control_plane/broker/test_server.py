@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 
 import aiomqtt
 import pytest
-import uvloop
 from headwater_control.edges.broker import Broker, Limits, serve
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker.encoding import encode
@@ -30,32 +29,22 @@ async def settled(broker: Broker, connections: int) -> None:
     await until(lambda: broker.connections == connections, f"{connections} connections")
 
 
-async def exchange_messages() -> None:
-    """Let aiomqtt subscribe, publish and receive."""
+async def test_aiomqtt_finds_a_broker_it_understands() -> None:
+    """The client that agents and the control plane use subscribes, publishes and receives."""
     async with asyncio.timeout(DEADLINE_S), serve("127.0.0.1", 0) as broker:
         async with client(broker.port, "in") as reader, client(broker.port, "out") as writer:
             await reader.subscribe("$share/control/hw/+/up/#", qos=1)
-            for number in range(50):
+            for number in range(10):
                 await writer.publish(f"hw/{number}/up/x", str(number), qos=number % 2)
             numbers = set()
             async for message in reader.messages:
                 assert isinstance(message.payload, bytes)
                 numbers.add(int(message.payload))
-                if len(numbers) == 50:
+                if len(numbers) == 10:
                     break
         await settled(broker, 0)
         assert broker.sessions == 0
-        assert broker.totals().messages_in == broker.totals().messages_out == 50
-
-
-async def test_aiomqtt_finds_a_broker_it_understands() -> None:
-    """On asyncio's own loop."""
-    await exchange_messages()
-
-
-def test_it_runs_on_uvloop() -> None:
-    """On the loop that the control plane uses."""
-    uvloop.run(exchange_messages())
+        assert broker.totals().messages_in == broker.totals().messages_out == 10
 
 
 async def test_a_session_survives_its_connection() -> None:
@@ -83,6 +72,15 @@ async def test_time_passes_on_its_own() -> None:
             await dying.vanish()
         assert (await watcher.message()).payload == b"gone"
         assert loop.time() - before >= 1.0
+
+
+async def test_a_deadline_that_has_passed_already_is_met() -> None:
+    """With no time at all to introduce themselves, strangers that come together are all closed at once."""
+    async with serve("127.0.0.1", 0, limits=Limits(connect_s=0.0)) as broker, AsyncExitStack() as stack:
+        strangers = [await stack.enter_async_context(opened(broker.port)) for _ in range(20)]
+        async with asyncio.timeout(DEADLINE_S):
+            assert await asyncio.gather(*(stranger.rest() for stranger in strangers)) == [[]] * 20
+        await settled(broker, 0)
 
 
 # ── bad input ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,7 +125,7 @@ async def test_an_older_version_is_answered() -> None:
 
 
 async def test_the_broker_lives_on_under_a_hail_of_bad_packets() -> None:
-    """Hundreds of connections send the fuzzer's inputs; a healthy client gets every message all the while."""
+    """A hundred and fifty connections send the fuzzer's inputs; a healthy client gets every message all the while."""
     stream = fuzz_mqtt.Inputs(7)
     hello = encode(p.Connect("hail", True))
     async with (
@@ -136,7 +134,7 @@ async def test_the_broker_lives_on_under_a_hail_of_bad_packets() -> None:
         connected(broker.port, "out") as (writer, _),
     ):
         await reader.subscribe("healthy/#")
-        for number in range(300):
+        for number in range(150):
             async with opened(broker.port) as hail:
                 data, cut = stream.next()
                 try:
@@ -154,21 +152,21 @@ async def test_the_broker_lives_on_under_a_hail_of_bad_packets() -> None:
             assert message.payload == str(number).encode()
             await reader.ack(message)
         await settled(broker, 2)
-        assert broker.totals().malformed > 150
+        assert broker.totals().malformed > 75
 
 
 async def test_a_flood_of_small_packets_lets_others_have_their_turn() -> None:
-    """A client that sends a hundred thousand pings at once does not keep a second one waiting behind all of them."""
+    """A client that sends fifty thousand pings at once does not keep a second one waiting behind all of them."""
     async with (
         serve("127.0.0.1", 0) as broker,
         connected(broker.port, "quick") as (quick, _),
         connected(broker.port, "flood") as (flood, _),
     ):
-        flood.writer.write(encode(p.Pingreq()) * 100_000)
+        flood.writer.write(encode(p.Pingreq()) * 50_000)
         before = broker.totals().packets_in
         await quick.so_far()
-        assert broker.totals().packets_in - before < 50_000
-        for _ in range(100_000):
+        assert broker.totals().packets_in - before < 25_000
+        for _ in range(50_000):
             assert await flood.next() == p.Pingresp()
 
 

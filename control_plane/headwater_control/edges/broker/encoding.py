@@ -30,8 +30,10 @@ def encode(packet: Packet) -> bytes:
 
 def _encode(packet: Packet) -> tuple[int, bytes]:  # noqa: C901 - one case a packet type
     match packet:
-        case Publish():
-            return _publish(packet)
+        case Publish(topic, payload, qos, packet_id, dup, retain, properties):
+            number = word(packet_id) if qos else b""
+            body = b"".join((text(topic), number, props.write(properties, props.PUBLISH), payload))
+            return 0x30 | dup << 3 | qos << 1 | retain, body
         case Puback(packet_id, reason, properties):
             return 0x40, word(packet_id) + _ending(reason, props.write(properties, props.ACK))
         case Connect():
@@ -60,13 +62,10 @@ def _encode(packet: Packet) -> tuple[int, bytes]:  # noqa: C901 - one case a pac
             assert_never(packet)
 
 
-def _publish(packet: Publish) -> tuple[int, bytes]:
-    number = word(packet.packet_id) if packet.qos else b""
-    written = props.write(packet.properties, props.PUBLISH)
-    return (
-        0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain,
-        b"".join((text(packet.topic), number, written, packet.payload)),
-    )
+def encode_relayed(topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool, properties: bytes) -> bytes:
+    """Write a PUBLISH of which topic and properties, with their lengths, are written already."""
+    body = b"".join((topic, word(packet_id) if qos else b"", properties, payload))
+    return bytes((0x30 | dup << 3 | qos << 1,)) + varint(len(body)) + body
 
 
 def _connect(packet: Connect) -> bytes:

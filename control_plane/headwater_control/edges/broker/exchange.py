@@ -73,12 +73,12 @@ class Exchange:
         self._authorize = authorize
         self._authenticate = authenticate
         self._new_id = new_id
-        budget = Budget(limits.queued_bytes)
-        self._router = Router(limits, budget, self.tally)
-        self._roster = Roster(limits, self._router, budget, self.tally, self._may_publish)
+        self._budget = Budget(limits.queued_bytes)
+        self._router = Router(limits, self._budget, self.tally)
+        self._roster = Roster(limits, self._router, self._budget, self.tally, self._may_publish)
         self._links: dict[LinkId, Link] = {}
         self._dirty: dict[LinkId, Link] = {}
-        self._written: list[Link] = []
+        self._full: list[Link] = []  # of which more may be waiting for what was handed over to be written
         self._alarms: Alarms[tuple[LinkId, Wait]] = Alarms()
         self._last_link = 0
 
@@ -180,13 +180,14 @@ class Exchange:
 
     def take(self, now: float) -> list[Write | Close]:
         """Hand over what to do. Who kept up with what was handed over the last time gets more."""
-        for link in self._written:
+        for link in self._full:
             if link.open and (session := self._session(link)) is not None:
                 self._router.serve(session, now)
-        self._written = list(self._dirty.values())
+        dirty = list(self._dirty.values())
         self._dirty.clear()
+        self._full = [link for link in dirty if link.full]
         commands: list[Write | Close] = []
-        for link in self._written:
+        for link in dirty:
             if data := link.take():
                 commands.append(Write(link.id, data))
             if link.closing:
@@ -201,6 +202,11 @@ class Exchange:
     def connections(self) -> int:
         """Count the open ones."""
         return len(self._links)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Tell how much memory waiting and unacknowledged messages take."""
+        return self._budget.used_bytes
 
     @property
     def sessions(self) -> int:

@@ -44,7 +44,9 @@ class Group:
 
     def publish(self, message: Message, now: float) -> None:
         """Pass a message on, or keep it for whoever can take it first; QoS 0 is not kept for absent members."""
-        if self._keeps(message.qos) and self.backlog.put(Parcel(message, message.qos, (), self), now):
+        if not self.backlog and (member := self._turn()) is not None:
+            self._give(message, member, now)
+        elif self._keeps(message.qos) and self.backlog.put(Parcel(message, message.qos, (), self), now):
             self.serve(now)
 
     def serve(self, now: float) -> None:
@@ -53,8 +55,7 @@ class Group:
             parcel = self.backlog.pop(now)
             if parcel is None:
                 return
-            ids = () if member.subscription_id is None else (member.subscription_id,)
-            member.session.deliver(Parcel(parcel.message, min(parcel.qos, member.qos), ids, self), now)
+            self._give(parcel.message, member, now)
 
     def take_back(self, parcels: Iterator[Parcel], now: float) -> None:
         """Give others what a member that is gone for good had not acknowledged, before anything newer."""
@@ -68,6 +69,10 @@ class Group:
         """Note that a member lost its connection: with nobody there, QoS 0 is let go."""
         if not any(member.session.link for member in self._members.values()):
             self.backlog.forget_qos0()
+
+    def _give(self, message: Message, member: Membership, now: float) -> None:
+        ids = () if member.subscription_id is None else (member.subscription_id,)
+        member.session.deliver(Parcel(message, min(message.qos, member.qos), ids, self), now)
 
     def _keeps(self, qos: int) -> bool:
         return any(member.session.link is not None or min(qos, member.qos) for member in self._members.values())

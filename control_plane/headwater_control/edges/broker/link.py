@@ -27,6 +27,11 @@ class Link:
         self._pending_bytes = 0
 
     @property
+    def full(self) -> bool:
+        """Say whether messages may have been held back for what is pending."""
+        return self._pending_bytes >= self._burst_bytes
+
+    @property
     def open(self) -> bool:
         """Say whether a message may be written now: answers always may, since reading stops with writing."""
         return not self.paused and not self.closing and self._pending_bytes < self._burst_bytes

@@ -1,18 +1,21 @@
 """A published message inside the broker, and a message on its way to one session."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from headwater_control.edges.broker.packets import Publish
+from headwater_control.edges.broker import properties as props
+from headwater_control.edges.broker.encoding import encode_relayed
+from headwater_control.edges.broker.fields import long, text, varint
 from headwater_control.edges.broker.properties import PublishProperties
 
 if TYPE_CHECKING:
     from headwater_control.edges.broker.groups import Group
 
-_OVERHEAD_BYTES = 300  # of the records around a message, as measured
-_PAIR_BYTES = 64
+_OVERHEAD_BYTES = 400  # of the records around a message, as measured
+_EXPIRY = b"\x02"
+_SUBSCRIPTION_ID = b"\x0b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,11 @@ class Message:
     topic: str
     payload: bytes
     qos: int
-    properties: PublishProperties
     sender: str
     expires_at: float | None
     size_bytes: int
+    written_topic: bytes  # as it goes out, once for all deliveries
+    written_properties: bytes  # likewise, but for the expiry interval
 
     @staticmethod
     def of(
@@ -33,12 +37,11 @@ class Message:
     ) -> "Message":
         """Take in a message at `now`."""
         expiry_s = properties.message_expiry_s
-        size = _OVERHEAD_BYTES + getsizeof(topic) + getsizeof(payload)
-        for part in (properties.correlation_data, properties.content_type, properties.response_topic):
-            size += 0 if part is None else getsizeof(part)
-        for name, value in properties.user_properties:
-            size += _PAIR_BYTES + getsizeof(name) + getsizeof(value)
-        return Message(topic, payload, qos, properties, sender, None if expiry_s is None else now + expiry_s, size)
+        expires_at = None if expiry_s is None else now + expiry_s
+        written_topic = text(topic)
+        written = b"" if properties is props.PUBLISH.empty else props.write_body(properties, props.RELAYED)
+        size = _OVERHEAD_BYTES + getsizeof(topic) + len(payload) + len(written_topic) + len(written)
+        return Message(topic, payload, qos, sender, expires_at, size, written_topic, written)
 
     def expired(self, now: float) -> bool:
         """Say whether it is too late."""
@@ -54,12 +57,13 @@ class Parcel:
     subscription_ids: tuple[int, ...] = ()
     group: "Group | None" = None
 
-    def packet(self, packet_id: int, now: float, *, dup: bool = False) -> Publish:
-        """Make the PUBLISH of it: what is left of its expiry interval is told [MQTT-3.3.2-6]."""
+    def encode(self, packet_id: int, now: float, *, dup: bool = False) -> bytes:
+        """Write the PUBLISH of it: what is left of its expiry interval is told [MQTT-3.3.2-6]."""
         message = self.message
-        properties = message.properties
+        properties = message.written_properties
         if message.expires_at is not None:
-            properties = replace(properties, message_expiry_s=ceil(message.expires_at - now))
-        if self.subscription_ids:
-            properties = replace(properties, subscription_ids=self.subscription_ids)
-        return Publish(message.topic, message.payload, self.qos, packet_id, dup, False, properties)
+            properties = _EXPIRY + long(ceil(message.expires_at - now)) + properties
+        for number in self.subscription_ids:
+            properties += _SUBSCRIPTION_ID + varint(number)
+        properties = varint(len(properties)) + properties
+        return encode_relayed(message.written_topic, message.payload, self.qos, packet_id, dup, properties)

@@ -171,6 +171,8 @@ class Layout(Generic[P]):
 CONNECT: Final = Layout(ConnectProperties)
 CONNACK: Final = Layout(ConnackProperties)
 PUBLISH: Final = Layout(PublishProperties, "will_delay_s")
+# What is passed on as it came; the expiry interval and the identifiers are each delivery's own.
+RELAYED: Final = Layout(PublishProperties, "will_delay_s", "message_expiry_s", "topic_alias", "subscription_ids")
 WILL: Final = Layout(PublishProperties, "topic_alias", "subscription_ids")
 ACK: Final = Layout(AckProperties)
 SUBSCRIBE: Final = Layout(SubscribeProperties)
@@ -208,6 +210,12 @@ def write(properties: P, layout: Layout[P]) -> bytes:
     """Write a packet's properties behind their length."""
     if properties is layout.empty:
         return b"\0"
+    body = write_body(properties, layout)
+    return fields.varint(len(body)) + body
+
+
+def write_body(properties: P, layout: Layout[P]) -> bytes:
+    """Write a packet's properties without their length."""
     out = bytearray()
     for identifier, (name, kind) in layout.known.items():
         value = getattr(properties, name)
@@ -216,7 +224,7 @@ def write(properties: P, layout: Layout[P]) -> bytes:
         for one in value if isinstance(value, tuple) else (value,):
             out.append(identifier)
             out += _WRITE[kind](one)
-    return fields.varint(len(out)) + bytes(out)
+    return bytes(out)
 
 
 def _flag(reader: Reader) -> int:

@@ -35,6 +35,7 @@ class Broker:
         self._loop = asyncio.get_running_loop()
         self._connections: dict[LinkId, Connection] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's handle of a time that has passed does not know its own
         self._turning = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -53,6 +54,11 @@ class Broker:
     def sessions(self) -> int:
         """Count the sessions of connected and of absent clients."""
         return self._exchange.sessions
+
+    @property
+    def queued_bytes(self) -> int:
+        """Tell how much memory waiting and unacknowledged messages take."""
+        return self._exchange.queued_bytes
 
     def _open(self, connection: "Connection", peer: str) -> LinkId:
         number = self._exchange.opened(peer, self._loop.time())
@@ -93,10 +99,12 @@ class Broker:
     def _arm(self) -> None:
         at = self._exchange.next_at()
         if self._timer is not None:
-            if at is not None and self._timer.when() <= at and not self._timer.cancelled():
+            if at is not None and self._timer_at <= at:
                 return  # too early does no harm
             self._timer.cancel()
-        self._timer = None if at is None else self._loop.call_at(at, self._advance)
+        self._timer = None
+        if at is not None:
+            self._timer, self._timer_at = self._loop.call_at(at, self._advance), at
 
     def _advance(self) -> None:
         self._timer = None

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 
-from headwater_control.edges.broker.encoding import encode
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import Link
 from headwater_control.edges.broker.mailbox import Budget, Mailbox
@@ -59,15 +58,15 @@ class Session:
 
     def deliver(self, parcel: Parcel, now: float) -> None:
         """Send a message now, or when it can be; QoS 0 to an absent client is not kept."""
-        if self.link is None and parcel.qos == 0:
-            return
-        if self.mailbox.put(parcel, now):
+        if self.idle:
+            self._send(parcel, now)
+        elif (self.link is not None or parcel.qos) and self.mailbox.put(parcel, now):
             self.pump(now)
 
     def pump(self, now: float) -> None:
         """Send what can be sent."""
         link = self.link
-        while link is not None and link.open and (self._send_again(link, now) or self._send_next(link, now)):
+        while link is not None and link.open and (self._send_again(link, now) or self._send_next(now)):
             pass
 
     def acknowledge(self, packet_id: int) -> bool:
@@ -104,20 +103,27 @@ class Session:
         self._write(link, parcel, packet_id, now, dup=True)
         return True
 
-    def _send_next(self, link: Link, now: float) -> bool:
+    def _send_next(self, now: float) -> bool:
         parcel = self.mailbox.pop(now, qos1=self.window_open and not self._again)
         if parcel is None:
             return False
+        self._send(parcel, now)
+        return True
+
+    def _send(self, parcel: Parcel, now: float) -> None:
+        if parcel.message.expired(now):
+            self.mailbox.lose(Drop.EXPIRED)
+            return
         packet_id = 0
         if parcel.qos:
             packet_id = self._free_id()
             self._flying[packet_id] = parcel
             self._account(parcel.message.size_bytes)
-        self._write(link, parcel, packet_id, now)
-        return True
+        assert self.link is not None
+        self._write(self.link, parcel, packet_id, now)
 
     def _write(self, link: Link, parcel: Parcel, packet_id: int, now: float, *, dup: bool = False) -> None:
-        data = encode(parcel.packet(packet_id, now, dup=dup))
+        data = parcel.encode(packet_id, now, dup=dup)
         if link.maximum_packet_bytes is not None and len(data) > link.maximum_packet_bytes:
             self.acknowledge(packet_id)  # as if it had been delivered [MQTT-3.1.2-25]
             self.mailbox.lose(Drop.TOO_LARGE)
