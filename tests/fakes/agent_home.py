@@ -121,7 +121,7 @@ async def until(condition: Callable[[], object], what: str, within_s: float = 20
     """Wait till `condition` holds."""
     try:
         async with asyncio.timeout(within_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 (the condition is another process's)
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {within_s:g} s: {what}") from None

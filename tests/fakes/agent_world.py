@@ -111,11 +111,12 @@ class World:
     started: list[tuple[TaskId, int]] = field(default_factory=list)  # trainings the worker began
     uploads: list[TaskId] = field(default_factory=list)
     issued: list[do.Command] = field(default_factory=list)
+    answers: list[on.Event] = field(default_factory=list)  # of a Sync, on their way: at most one at a time
     at_s: float = 0.0
 
     def boot(self) -> None:
         """Start the agent, or start it again."""
-        self.pending = []
+        self.pending, self.answers = [], []
         self.spool &= {held.task.id for held in self.saved.held if held.stage is Stage.SPOOLED}
         self._take(*resume(replace(self.saved, box=BOX), at_s=self.at_s))
         self.happen(on.Connected())
@@ -129,7 +130,11 @@ class World:
         command = self.pending.pop(index)
         match command:
             case do.Sync():
-                return [self.server.sync(self.saved)]
+                if self.answers:  # Syncs never overlap: this one is made when the answer is here
+                    self.pending.append(command)
+                else:
+                    self.answers.append(self.server.sync(self.saved))
+                return []
             case do.StopTraining(task):
                 self.spool.discard(task)
                 self.pending = [
@@ -166,10 +171,15 @@ class World:
     def drain(self) -> None:
         """Let everything come to its good end."""
         for _ in range(10_000):
-            if not self.pending:
+            if self.answers:
+                self.happen(self.answers.pop())
+            elif self.pending:
+                for event in self.perform(0, succeed):
+                    self.happen(event)
+            elif self.saved.revision < self.server.revision:  # a heartbeat shows it
+                self.happen(on.Rung())
+            else:
                 return
-            for event in self.perform(0, succeed):
-                self.happen(event)
         raise AssertionError(f"no end in sight: {self.pending}")
 
     def _take(self, session: Session, commands: tuple[do.Command, ...]) -> None:
