@@ -15,7 +15,9 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
     try:
         settings = load(config, os.environ, flags)
         _log(settings.log_level)
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # children are execed: it would only log about them
+        # Children are execed, so gRPC need not care for forks; and what fails in it we say ourselves.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         # Not before the settings are known to be good: these take most of the start-up time.
         import uvloop
 

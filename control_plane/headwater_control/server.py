@@ -57,7 +57,7 @@ async def serve(settings: Settings, on_ready: Callable[[Endpoints], None]) -> No
         data = lives.enter_context(claimed(settings.data_path))
         with _listening("http", settings.http):
             listening = lives.enter_context(listen.bound(*address(settings.http, "http")))
-        store = await lives.enter_async_context(open_store(settings.database_url))
+        store = await lives.enter_async_context(_store(settings))
         await _void_leases(store, data.previous_holder)
         offload = await lives.enter_async_context(ProcessOffload())
         link = await _broker(settings, lives)
@@ -143,6 +143,21 @@ async def _void_leases(store: Store, previous_holder: str) -> None:
     async with store.write() as transaction:
         for run in await transaction.runs.all((RunState.DRAFT, RunState.RUNNING, RunState.PAUSED)):
             await transaction.runs.lead(run.id, previous_holder, now, 0.0)
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
+    opening = open_store(settings.database_url)
+    try:
+        store = await opening.__aenter__()
+    except Exception as error:  # whatever a driver raises: an operator needs the reason, not the trace
+        log.debug("the database can't be opened", exc_info=True)
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise BadSetting(f"the database can't be opened: {reason}; is `database` right, and is it running?") from error
+    try:
+        yield store
+    finally:
+        await opening.__aexit__(None, None, None)
 
 
 async def _broker(settings: Settings, lives: AsyncExitStack) -> Link:

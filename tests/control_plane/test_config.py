@@ -1,0 +1,134 @@
+"""The control plane's settings: where each comes from, and which it refuses to start with."""
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from headwater_control.config import BadSetting, Settings, broker_address, load, require_loopback
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a configuration."""
+    file = folder / "headwater.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_defaults_are_loopback_and_sqlite() -> None:
+    """Without any setting the control plane can start, on this machine only."""
+    settings = load(None, {}, {})
+    assert settings == Settings()
+    assert settings.database_url == f"sqlite:///{Path('headwater-data').absolute()}/headwater.db"
+
+
+def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path) -> None:
+    """The nearer to the command line, the stronger; a flag that was not given changes nothing."""
+    file = written(tmp_path, 'http = "127.0.0.1:1"\ngrpc = "127.0.0.1:1"\nmqtt = "127.0.0.1:1"\nuploads = 3\n')
+    environment = {"HEADWATER_GRPC": "127.0.0.1:2", "HEADWATER_MQTT": "127.0.0.1:2", "HEADWATER_UPLOADS": "4"}
+    settings = load(file, environment, {"mqtt": "127.0.0.1:3", "http": None})
+    assert (settings.http, settings.grpc, settings.mqtt) == ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+    assert settings.uploads == 4
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    """The agent and the client have HEADWATER_ variables too: here an unknown one is no mistake."""
+    assert load(None, {"HEADWATER_URL": "http://127.0.0.1:1", "HEADWATER_DEVICE": "box-1"}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ('http = "127.0.0.1:0"\n\nhtpt = "x"\n', 3, "unknown key 'htpt'"),
+        ("# a comment\n[tls]\ncert = 1\n", 2, "unknown key 'tls'"),
+        ('uploads = "many"\n', 1, "uploads is 'many', and must be a whole number"),
+        ("uploads = 0\n", 1, "uploads is 0, and must be at least 1"),
+        ("data_dir = 7\n", 1, "data_dir is 7, and must be a text"),
+        ("uploads = true\n", 1, "uploads is True, and must be a whole number"),
+        ('\nhttp = "0.0.0.0:80"\n', 2, "no TLS yet"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, text: str, line: int, sentence: str) -> None:
+    """The message has the key, the file and the line."""
+    file = written(tmp_path, text)
+    with pytest.raises(BadSetting) as refused:
+        load(file, {}, {})
+    assert f"{file}, line {line}" in str(refused.value)
+    assert sentence in str(refused.value)
+
+
+def test_what_is_no_toml_or_no_file_is_refused(tmp_path: Path) -> None:
+    """With the place of the mistake, or the reason."""
+    with pytest.raises(BadSetting, match="line 1"):
+        load(written(tmp_path, "= nothing"), {}, {})
+    with pytest.raises(BadSetting, match="No such file"):
+        load(tmp_path / "missing.toml", {}, {})
+
+
+@pytest.mark.parametrize("name", ["http", "grpc", "mqtt"])
+@pytest.mark.parametrize("place", ["0.0.0.0:80", "192.168.0.5:80", "[::]:80", "example.org:80", "127.0.0.1.nip.io:80"])
+def test_nothing_but_loopback_is_bound(name: str, place: str) -> None:
+    """While there is no TLS, an address that others can reach is refused with the reason and a way out."""
+    with pytest.raises(BadSetting, match=rf"{name} \(--{name}\).*no TLS yet.*SSH tunnel"):
+        load(None, {}, {name: place})
+
+
+@pytest.mark.parametrize("place", ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", ":80", "a b:1", "::1:80"])
+def test_what_is_no_address_is_refused(place: str) -> None:
+    """Host and port, or nothing."""
+    with pytest.raises(BadSetting, match="write host:port"):
+        load(None, {}, {"http": place})
+
+
+@given(st.ip_addresses().map(str))
+def test_only_loopback_addresses_pass(host: str) -> None:
+    """For any address of either family: let through if and only if it is loopback."""
+    local = ipaddress.ip_address(host) in ipaddress.ip_network("::1/128" if ":" in host else "127.0.0.0/8")
+    try:
+        require_loopback(host, "http")
+    except BadSetting:
+        assert not local
+    else:
+        assert local
+
+
+@pytest.mark.parametrize(
+    "broker", ["mqtt://10.0.0.1:1883", "mqtts://127.0.0.1:1", "127.0.0.1:1883", "mqtt://", "mqtt://127.0.0.1:x", "none"]
+)
+def test_a_broker_that_is_no_local_one_is_refused(broker: str) -> None:
+    """Its messages would travel in the clear."""
+    with pytest.raises(BadSetting, match="broker"):
+        load(None, {}, {"broker": broker})
+
+
+def test_a_broker_of_ones_own_may_have_a_user() -> None:
+    """The address splits into what a connection needs."""
+    assert broker_address("mqtt://me:secret@localhost") == ("localhost", 1883, "me", "secret")
+    assert load(None, {}, {"broker": "mqtt://[::1]:1884"}).broker == "mqtt://[::1]:1884"
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("postgresql://me@127.0.0.1/headwater", True),
+        ("postgresql:///headwater?host=/run/postgresql", True),
+        ("postgresql://me@db.example/headwater?ssl=verify-full", True),
+        ("postgresql://me@db.example/headwater", False),
+        ("postgresql://me@db.example/headwater?ssl=require", False),
+        ("mysql://127.0.0.1/headwater", False),
+    ],
+)
+def test_a_database_elsewhere_needs_verified_tls(url: str, accepted: bool) -> None:
+    """A socket, loopback or verify-full: nothing else."""
+    if accepted:
+        assert load(None, {}, {"database": url}).database_url == url
+    else:
+        with pytest.raises(BadSetting, match="database"):
+            load(None, {}, {"database": url})
+
+
+def test_an_unknown_log_level_is_refused() -> None:
+    """The message says which there are."""
+    with pytest.raises(BadSetting, match="debug, info, warning, error"):
+        load(None, {"HEADWATER_LOG_LEVEL": "loud"}, {})

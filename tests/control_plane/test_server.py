@@ -1,0 +1,118 @@
+"""`headwater serve` as a process: it starts, refuses to start, stops, and carries on."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import onnx
+import pytest
+from headwater.client import Client
+from headwater.demo.processes import ControlPlane
+from headwater.errors import Unreachable
+from headwater.examples import classifier
+from headwater_control.__main__ import run
+
+STOP_S = 20.0
+
+
+def refusal(capfd: pytest.CaptureFixture[str], data: Path, config: Path | None = None, **flags: str) -> str:
+    """Start what can't start, in this process; give what it said: one line and no trace."""
+    free = dict.fromkeys(("http", "grpc", "mqtt"), "127.0.0.1:0")
+    assert run(config, {"data_dir": str(data), **free, **flags}) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One running control plane for those who only look."""
+    with ControlPlane(tmp_path_factory.mktemp("control") / "data") as running:
+        running.ready()
+        yield running
+
+
+def test_it_says_in_one_line_where_it_is(control: ControlPlane) -> None:
+    """The line has the ports it really has, as endpoints.json does."""
+    at = control.ready()
+    told = json.loads((control.log.parent / "endpoints.json").read_text())
+    assert told == {"http": at.http, "grpc": at.grpc, "mqtt": at.mqtt, "pid": control.pid}
+    (line,) = [line for line in control.tail().splitlines() if "is ready" in line]
+    assert all(place in line for place in (at.http, at.grpc, at.mqtt))
+    assert not any(place.endswith(":0") for place in (at.http, at.grpc, at.mqtt))
+
+
+def test_a_second_one_on_the_same_data_is_refused(control: ControlPlane, capfd: pytest.CaptureFixture[str]) -> None:
+    """It names the process that has it, and the first one goes on."""
+    line = refusal(capfd, control.log.parent)
+    assert f"process {control.pid}" in line
+    assert "--data-dir" in line
+    assert control.ready().pid == control.pid
+
+
+@pytest.mark.parametrize("name", ["http", "grpc", "mqtt"])
+def test_a_port_in_use_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """The message says which address, and how to choose another."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refusal(capfd, tmp_path, None, **{name: place})
+    assert f"{name} can't listen on {place}" in line
+    assert f"--{name} 127.0.0.1:PORT" in line
+
+
+def test_it_refuses_to_be_reached_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Before anything is made on the disk."""
+    assert "no TLS yet" in refusal(capfd, tmp_path, grpc="0.0.0.0:0")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_database_that_cannot_be_had_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """No trace, whatever the driver raises."""
+    line = refusal(capfd, tmp_path, database="postgresql://127.0.0.1:1/none")
+    assert "the database can't be opened" in line
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file where the data directory should be is named."""
+    (tmp_path / "file").write_text("")
+    assert f"can't use {tmp_path / 'file'} as data_dir" in refusal(capfd, tmp_path / "file")
+
+
+def test_an_unknown_key_stops_the_command(tmp_path: Path) -> None:
+    """Key, file and line are named, and the exit code is 2."""
+    file = tmp_path / "headwater.toml"
+    file.write_text('data_dir = "x"\ntypo = 1\n')
+    with ControlPlane(tmp_path / "data", arguments=("--config", str(file))) as process:
+        assert process.wait(STOP_S) == 2
+    assert f"{file}, line 2: unknown key 'typo'" in process.tail()
+
+
+def test_a_stop_is_clean_and_the_next_start_carries_on(tmp_path: Path) -> None:
+    """Exit code 0, nothing announced any more; a later process on the same data knows what was stored."""
+    data = tmp_path / "data"
+    onnx.save(classifier.digits_classifier(), tmp_path / "digits.onnx")
+    with ControlPlane(data) as first, Client(first.ready().http) as client:
+        made = client.models.import_file(tmp_path / "digits.onnx", loss="cross_entropy")
+        first.terminate()
+        assert first.wait(STOP_S) == 0
+        with pytest.raises(Unreachable, match="headwater serve"):
+            client.models.list()
+    assert not (data / "endpoints.json").exists()
+    with ControlPlane(data) as second, Client(second.ready().http) as client:
+        assert client.models.show("digits") == made.model
+        assert client.versions.list("digits") == (made.version,)
+
+
+def test_after_a_kill_it_starts_again_at_once_and_ctrl_c_stops_it(tmp_path: Path) -> None:
+    """A lock, a lease or addresses left behind by a dead process are in nobody's way."""
+    data = tmp_path / "data"
+    with ControlPlane(data) as first:
+        at = first.ready()
+        first.kill()
+    with ControlPlane(data, at=at) as second:
+        assert second.ready().http == at.http
+        os.kill(second.pid, signal.SIGINT)
+        assert second.wait(STOP_S) == 0
