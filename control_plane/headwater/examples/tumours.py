@@ -1,6 +1,7 @@
 """569 breast tumours of the UCI repository, 30 measures each, shipped as csv with the package (see DATA.md)."""
 
 import csv
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,3 +38,22 @@ def split_csv(folder: Path, clinics: int, test_share: float = 0.2, seed: int = 0
     for name, rows in {**parts, "test": order[:tests]}.items():
         (folder / f"{name}.csv").write_text("\n".join([header, *(lines[row] for row in rows), ""]), encoding="utf-8")
     return tuple(folder / f"{name}.csv" for name in (*parts, "test"))
+
+
+def main() -> None:
+    """Write what the README's walk-through trains on: `python -m headwater.examples.tumours FOLDER`."""
+    import onnx
+
+    from headwater.examples.classifier import table_classifier
+
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m headwater.examples.tumours FOLDER")
+    folder = Path(sys.argv[1])
+    written = split_csv(folder, clinics=2)
+    mean, std = scales()
+    onnx.save(table_classifier(FEATURES, CLASSES, mean=mean, std=std), folder / "tumours.onnx")
+    sys.stdout.write("".join(f"{path}\n" for path in (*written, folder / "tumours.onnx")))
+
+
+if __name__ == "__main__":
+    main()
