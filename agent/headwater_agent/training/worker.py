@@ -52,8 +52,8 @@ def main() -> None:
     parent = os.getppid()
     die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the agent decides
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
-    jobs, out = _take_descriptors()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    jobs, out = take_descriptors()
     line = Line(out, parent)
     desk = Desk(lambda: engine(chosen))
     with suppress(BrokenPipeError):  # nobody listens any more
@@ -91,7 +91,7 @@ def _job(text: bytes) -> Job:
     return job
 
 
-def _take_descriptors() -> tuple[BinaryIO, BinaryIO]:
+def take_descriptors() -> tuple[BinaryIO, BinaryIO]:
     """Keep stdin and stdout for the protocol, and let libraries that print do so on stderr."""
     jobs, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)

@@ -94,6 +94,14 @@ def test_csv_columns_that_nothing_else_takes_become_one_tensor(tmp_path: Path) -
     assert "nothing is left" in refusal(csv(tmp_path, text, rest, replace(rest, name="others"), LABEL))
 
 
+def test_a_star_takes_the_csv_columns_that_nothing_else_does(tmp_path: Path) -> None:
+    """With many features, only the label need be named."""
+    text = "a,label,b,c\n1,0,2,3\n4,1,5,6\n"
+    dataset = open_dataset(csv(tmp_path, text, ColumnConfig("x", ("*",)), LABEL))
+    assert everything(dataset)["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert dataset.card().columns[0] == Column("x", "float32", (3,))
+
+
 def test_csv_may_be_gzipped(tmp_path: Path) -> None:
     """The content tells, not the name."""
     config = csv(tmp_path, "", LABEL)
@@ -165,6 +173,12 @@ def test_the_stamp_changes_with_the_file_and_the_declaration(tmp_path: Path) -> 
         ("a,label\n-inf,2\n", (ColumnConfig("x", ("a",)), LABEL), "line 2, column 'a': -inf is not finite"),
         ("label\n2.5\n", (LABEL,), "holds 2.5 in example 0; that is no int64"),
         ('label\n"1\n', (LABEL,), "near line"),
+        ("label\n1\n", (ColumnConfig("x", ("*",)), LABEL), "leaves nothing to 'x', which takes all other columns"),
+        (
+            "a\n1\n",
+            (ColumnConfig("x", ("*",)), ColumnConfig("y", ("*",))),
+            "only one column can .* 'x' and 'y' want to",
+        ),
         ("a,b\n1,2\n", (ColumnConfig("x", ("a", "b"), shape=(3,)),), r"shape \(2,\), which can't become \(3,\)"),
     ],
 )

@@ -258,6 +258,47 @@ def test_a_killed_agent_takes_its_worker_along(job: Train) -> None:
         os.close(ended)
 
 
+_SLEEPER = """
+import subprocess, sys
+code = "import signal; from headwater_agent.training import lifeline; lifeline.die_with_parent(); "
+code += "print('ready'); signal.pause()"
+child = subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_child_in_the_middle_of_anything_dies_with_its_parent() -> None:
+    """A process on the lifeline ends by kill -9 of its parent even while it does nothing but wait."""
+    with subprocess.Popen([sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        ended = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    try:
+        assert select.select([ended], [], [], DEADLINE_S)[0]
+    finally:
+        os.close(ended)
+
+
+_NOISY = """
+import os
+from headwater_agent.training.worker import take_descriptors
+jobs, out = take_descriptors()
+print("a library prints", flush=True)
+os.write(1, b"so does its C++ part\\n")
+out.write(jobs.readline())
+"""
+
+
+def test_what_libraries_print_is_no_answer() -> None:
+    """Whatever is written to descriptor 1 goes to stderr; only the protocol reaches the daemon."""
+    command = [sys.executable, "-c", _NOISY]
+    done = subprocess.run(command, input=b"echo\n", capture_output=True, timeout=DEADLINE_S, check=True)
+    assert done.stdout == b"echo\n"
+    assert done.stderr.splitlines() == [b"a library prints", b"so does its C++ part"]
+
+
 def test_the_constant_engine_needs_no_runtime(job: Train) -> None:
     """For benches: every number moves by rate times steps, and the graph isn't even read."""
     plan = replace(PLAN, learning_rate=0.5, epochs=2, batch_size=100)
