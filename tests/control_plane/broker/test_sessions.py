@@ -141,6 +141,7 @@ def test_a_newcomer_takes_over() -> None:
     new = desk.connect("a", clean=False, expiry_s=100)
     assert old.ending == Reason.SESSION_TAKEN_OVER
     assert old.closed
+    assert [remark.client for remark in desk.exchange.tally.take_remarks()] == ["a"]
     assert present(new)
     desk.joined("b").publish("t", "x")
     assert new.payloads() == ["x"]

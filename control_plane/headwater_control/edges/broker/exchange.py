@@ -8,26 +8,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from headwater_control.edges.broker.alarms import Alarms
-from headwater_control.edges.broker.filters import parse_filter
+from headwater_control.edges.broker.dialogue import Dialogue
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import Link, LinkId
 from headwater_control.edges.broker.mailbox import Budget
-from headwater_control.edges.broker.message import Message
-from headwater_control.edges.broker.packets import (
-    Connack,
-    Connect,
-    Disconnect,
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-    Subscribe,
-    Subscription,
-    Unsuback,
-    Unsubscribe,
-)
+from headwater_control.edges.broker.packets import Connack, Connect, Disconnect, Packet, Publish
 from headwater_control.edges.broker.reasons import CONNACK_REASONS, DISCONNECT_REASONS, BadPacket, Reason
 from headwater_control.edges.broker.roster import Roster
 from headwater_control.edges.broker.router import Router
@@ -76,6 +61,7 @@ class Exchange:
         self._budget = Budget(limits.queued_bytes)
         self._router = Router(limits, self._budget, self.tally)
         self._roster = Roster(limits, self._router, self._budget, self.tally, self._may_publish)
+        self._dialogue = Dialogue(limits, self._router, self.tally, authorize)
         self._links: dict[LinkId, Link] = {}
         self._dirty: dict[LinkId, Link] = {}
         self._full: list[Link] = []  # of which more may be waiting for what was handed over to be written
@@ -222,25 +208,9 @@ class Exchange:
                 raise BadPacket(Reason.PROTOCOL_ERROR, f"the first packet is {type(packet).__name__}, not Connect")
             self._connect(link, packet, now)
             return
-        match packet:
-            case Publish():
-                self._publish(link, session, packet, now)
-            case Puback(packet_id):
-                if session.acknowledge(packet_id):
-                    self._router.serve(session, now)
-            case Subscribe():
-                reasons = tuple(self._subscribe(session, packet, wanted) for wanted in packet.subscriptions)
-                link.send(Suback(packet.packet_id, reasons))
-                self._router.serve(session, now)
-            case Unsubscribe(packet_id, filters):
-                known = tuple(self._router.unsubscribe(session, text) for text in filters)
-                link.send(Unsuback(packet_id, tuple(0 if one else Reason.NO_SUBSCRIPTION_EXISTED for one in known)))
-            case Pingreq():
-                link.send(Pingresp())
-            case Disconnect():
-                self._disconnect(link, session, packet, now)
-            case _:
-                raise BadPacket(Reason.PROTOCOL_ERROR, f"a client does not send {type(packet).__name__} here")
+        self._dialogue.handle(link, session, packet, now)
+        if isinstance(packet, Disconnect):
+            self._drop(link, now)
 
     def _connect(self, link: Link, connect: Connect, now: float) -> None:
         terms = negotiate(connect, self._limits, self._new_id)
@@ -258,59 +228,13 @@ class Exchange:
         else:
             former = self._roster.get(client_id)
             if former is not None and former.link is not None:
+                self.tally.remark(client_id, f"taken over by a connection from {link.peer}")
                 self._hang_up(former.link, Reason.SESSION_TAKEN_OVER, now)
             self._alarms.cancel((link.id, Wait.CONNECT))
             link.client_id = client_id
             link.keep_alive_s = terms.keep_alive_s
             link.maximum_packet_bytes = terms.maximum_packet_bytes
             self._roster.admit(link, terms, connect.will, now, clean_start=connect.clean_start)
-
-    def _publish(self, link: Link, session: Session, packet: Publish, now: float) -> None:
-        if packet.qos > 1:
-            raise BadPacket(Reason.QOS_NOT_SUPPORTED, "PUBLISH with QoS 2, where Maximum QoS is 1")
-        if packet.retain:
-            raise BadPacket(Reason.RETAIN_NOT_SUPPORTED, "a retained PUBLISH, where nothing is retained")
-        if packet.properties.topic_alias is not None:
-            raise BadPacket(Reason.TOPIC_ALIAS_INVALID, "a topic alias, where Topic Alias Maximum is 0")
-        if packet.properties.subscription_ids:
-            raise BadPacket(Reason.PROTOCOL_ERROR, "a client's PUBLISH with a subscription identifier")
-        self.tally.messages_in += 1
-        reason = Reason.SUCCESS
-        if packet.topic.count("/") >= self._limits.topic_levels:
-            reason = Reason.TOPIC_NAME_INVALID
-        elif not self._may_publish(session.client_id, packet.topic):
-            reason = Reason.NOT_AUTHORIZED
-        if reason:
-            self.tally.refused += 1
-        else:
-            sender = session.client_id
-            message = Message.of(packet.topic, packet.payload, packet.qos, packet.properties, sender=sender, now=now)
-            if not self._router.publish(message, now):
-                reason = Reason.NO_MATCHING_SUBSCRIBERS
-        if packet.qos:
-            link.send(Puback(packet.packet_id, reason))
-
-    def _subscribe(self, session: Session, packet: Subscribe, wanted: Subscription) -> int:
-        topic = parse_filter(wanted.filter).topic
-        if topic.count("/") >= self._limits.topic_levels:
-            return Reason.TOPIC_FILTER_INVALID
-        if not self._authorize(session.client_id, "subscribe", topic):
-            self.tally.refused += 1
-            return Reason.NOT_AUTHORIZED
-        if wanted.filter not in session.filters and len(session.filters) >= self._limits.subscriptions:
-            return Reason.QUOTA_EXCEEDED
-        self._router.subscribe(session, wanted, packet.properties.subscription_id)
-        return min(wanted.qos, 1)
-
-    def _disconnect(self, link: Link, session: Session, packet: Disconnect, now: float) -> None:
-        expiry_s = packet.properties.session_expiry_s
-        if expiry_s is not None:
-            if expiry_s and not session.expiry_s:
-                raise BadPacket(Reason.PROTOCOL_ERROR, "DISCONNECT asks to keep a session that CONNECT did not")
-            session.expiry_s = min(expiry_s, self._limits.session_expiry_s)
-        if packet.reason == Reason.SUCCESS:
-            session.will = None
-        self._drop(link, now)
 
     # ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────
 
