@@ -173,11 +173,11 @@ def test_the_stamp_changes_with_the_file_and_the_declaration(tmp_path: Path) -> 
         ("a,label\n-inf,2\n", (ColumnConfig("x", ("a",)), LABEL), "line 2, column 'a': -inf is not finite"),
         ("label\n2.5\n", (LABEL,), "holds 2.5 in example 0; that is no int64"),
         ('label\n"1\n', (LABEL,), "near line"),
-        ("label\n1\n", (ColumnConfig("x", ("*",)), LABEL), "leaves nothing to 'x', which takes all other columns"),
+        ("label\n1\n", (ColumnConfig("x", ("*",)), LABEL), "nothing is left for 'x', whose source is"),
         (
             "a\n1\n",
             (ColumnConfig("x", ("*",)), ColumnConfig("y", ("*",))),
-            "only one column can .* 'x' and 'y' want to",
+            "nothing is left for 'x'",
         ),
         ("a,b\n1,2\n", (ColumnConfig("x", ("a", "b"), shape=(3,)),), r"shape \(2,\), which can't become \(3,\)"),
     ],

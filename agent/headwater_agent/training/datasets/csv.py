@@ -7,7 +7,6 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
@@ -19,7 +18,6 @@ from headwater_agent.training.errors import NotPossible
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
 _GZIP = b"\x1f\x8b"
-_ALL_OTHERS = ("*",)
 _REST = "*"  # as a source: every column of the file that nothing else takes, in the file's order
 
 
@@ -36,7 +34,7 @@ def read(config: DatasetConfig) -> dict[str, npt.NDArray[np.generic]]:
         try:
             header = _header(rows, path)
             places = {column.name: _places(column, config, header, path) for column in config.columns}
-            values = {column.name: array("d") for column in columns}
+            values = {column.name: array("d") for column in config.columns}
             for row in rows:
                 if not row:
                     continue  # an empty line, as at the end of many files
@@ -74,18 +72,6 @@ def _header(rows: Iterator[list[str]], path: Path) -> list[str]:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise NotPossible(f"{path}, line 1: its columns must be separated by commas")
     return header
-
-
-def _resolve(columns: tuple[ColumnConfig, ...], header: list[str], path: Path) -> tuple[ColumnConfig, ...]:
-    """Put names in the place of `*`: all that no other column takes, in the file's order."""
-    greedy = [column.name for column in columns if column.source == _ALL_OTHERS]
-    if len(greedy) > 1:
-        raise NotPossible(f"{path}: only one column can take all the others; {' and '.join(map(repr, greedy))} want to")
-    taken = {name for column in columns for name in column.source}
-    others = tuple(name for name in header if name not in taken)
-    if greedy and not others:
-        raise NotPossible(f"{path} leaves nothing to {greedy[0]!r}, which takes all other columns")
-    return tuple(replace(column, source=others) if column.source == _ALL_OTHERS else column for column in columns)
 
 
 def _places(column: ColumnConfig, config: DatasetConfig, header: list[str], path: Path) -> list[int]:
