@@ -94,14 +94,6 @@ def test_csv_columns_that_nothing_else_takes_become_one_tensor(tmp_path: Path) -
     assert "nothing is left" in refusal(csv(tmp_path, text, rest, replace(rest, name="others"), LABEL))
 
 
-def test_a_star_takes_the_csv_columns_that_nothing_else_does(tmp_path: Path) -> None:
-    """With many features, only the label need be named."""
-    text = "a,label,b,c\n1,0,2,3\n4,1,5,6\n"
-    dataset = open_dataset(csv(tmp_path, text, ColumnConfig("x", ("*",)), LABEL))
-    assert everything(dataset)["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert dataset.card().columns[0] == Column("x", "float32", (3,))
-
-
 def test_csv_may_be_gzipped(tmp_path: Path) -> None:
     """The content tells, not the name."""
     config = csv(tmp_path, "", LABEL)
