@@ -74,6 +74,18 @@ async def test_time_passes_on_its_own() -> None:
         assert loop.time() - before >= 1.0
 
 
+async def test_a_client_that_closes_its_side_is_gone() -> None:
+    """The end of its stream is its end, though it might still read: its will is published, its socket closed."""
+    will = p.Will("will/a", b"gone", 1)
+    async with serve("127.0.0.1", 0) as broker, connected(broker.port, "watcher") as (watcher, _):
+        await watcher.subscribe("will/#")
+        async with connected(broker.port, "a", will=will) as (half, _):
+            half.writer.write_eof()
+            assert (await watcher.message()).payload == b"gone"
+            assert await half.rest() == []
+        await settled(broker, 1)
+
+
 async def test_a_deadline_that_has_passed_already_is_met() -> None:
     """With no time at all to introduce themselves, strangers that come together are all closed at once."""
     async with serve("127.0.0.1", 0, limits=Limits(connect_s=0.0)) as broker, AsyncExitStack() as stack:
@@ -156,17 +168,17 @@ async def test_the_broker_lives_on_under_a_hail_of_bad_packets() -> None:
 
 
 async def test_a_flood_of_small_packets_lets_others_have_their_turn() -> None:
-    """A client that sends fifty thousand pings at once does not keep a second one waiting behind all of them."""
+    """A client that sends twenty thousand pings at once does not keep a second one waiting behind all of them."""
     async with (
         serve("127.0.0.1", 0) as broker,
         connected(broker.port, "quick") as (quick, _),
         connected(broker.port, "flood") as (flood, _),
     ):
-        flood.writer.write(encode(p.Pingreq()) * 50_000)
+        flood.writer.write(encode(p.Pingreq()) * 20_000)
         before = broker.totals().packets_in
         await quick.so_far()
-        assert broker.totals().packets_in - before < 25_000
-        for _ in range(50_000):
+        assert broker.totals().packets_in - before < 10_000
+        for _ in range(20_000):
             assert await flood.next() == p.Pingresp()
 
 
@@ -186,7 +198,7 @@ async def stubborn() -> AsyncIterator[socket.socket]:
 async def test_a_client_that_does_not_read_is_cut_off(stubborn: socket.socket, reads_nothing_of: str) -> None:
     """What waits for it stays within bounds, and it is closed when its time is up, whether it subscribes or pings."""
     loop = asyncio.get_running_loop()
-    limits = Limits(stall_s=0.3, queue_bytes=500_000)
+    limits = Limits(stall_s=0.3, queue_bytes=500_000, socket_buffer_bytes=8192)
     async with serve("127.0.0.1", 0, limits=limits) as broker, connected(broker.port, "out") as (writer, _):
         await loop.sock_connect(stubborn, ("127.0.0.1", broker.port))
         await loop.sock_sendall(stubborn, encode(p.Connect("stubborn")))
@@ -216,7 +228,7 @@ async def test_a_client_that_does_not_read_is_cut_off(stubborn: socket.socket, r
         assert totals.stalled == 1
         assert await writer.so_far() == []
         # what the kernel took, our buffer and one burst; not what was pressed on it
-        assert totals.bytes_out < 12_000_000
+        assert totals.bytes_out < 2_000_000
         if reads_nothing_of == "its messages":
             assert sum(totals.drops.values()) > 0
 

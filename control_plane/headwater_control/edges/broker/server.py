@@ -28,10 +28,9 @@ _TURN_PACKETS = 256  # of one connection, beyond receive_maximum, before others 
 class Broker:
     """A running broker."""
 
-    def __init__(self, exchange: Exchange, limits: Limits) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self.port = 0
         self._exchange = exchange
-        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._connections: dict[LinkId, Connection] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -71,6 +70,9 @@ class Broker:
         del self._connections[number]
         if not self._connections:
             self._empty.set()
+        self._lost(number)
+
+    def _lost(self, number: LinkId) -> None:
         self._exchange.closed(number, self._loop.time())
         self._turn()
 
@@ -89,7 +91,7 @@ class Broker:
                         case Write(_, data):
                             connection.transport.write(data)
                         case Close(_, at_once):
-                            connection.close(at_once, self._limits.linger_s)
+                            connection.close(at_once)
         finally:
             self._turning = False
         for remark in self._exchange.tally.take_remarks():
@@ -131,6 +133,7 @@ class Connection(asyncio.Protocol):
         self._decoder = Decoder(limits.packet_bytes)
         self._turn_packets = limits.receive_maximum + _TURN_PACKETS
         self._send_buffer_bytes = limits.socket_buffer_bytes
+        self._linger_s = limits.linger_s
         self._loop = asyncio.get_running_loop()
         self._reading = True
         self._writing = True
@@ -153,7 +156,10 @@ class Connection(asyncio.Protocol):
             self._work()
 
     def eof_received(self) -> bool:
-        return False  # close, after what is to be written
+        if not self._deaf:  # the client is gone, whether or not it would still read
+            self._broker._lost(self._link)
+        self.close(at_once=False)
+        return False  # the transport closes itself, after what is to be written
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deaf = True
@@ -173,17 +179,24 @@ class Connection(asyncio.Protocol):
         self._broker._turn()
         self._work()
 
-    def close(self, at_once: bool, linger_s: float) -> None:
+    def close(self, at_once: bool) -> None:
         """Close the socket: what was written goes out first, and the peer closes its side, for as long as `linger_s`.
 
         Until then whatever still comes is read and let go: closing over unread bytes resets the connection, and the
         peer would never see the reason.
         """
-        if self._deaf and self._end is not None:
-            return
         self._deaf = True
-        if at_once or self.transport.is_closing() or not self.transport.can_write_eof():
-            self.transport.abort() if at_once else self.transport.close()
+        if at_once:
+            self.transport.abort()
+        elif self._end is None:
+            self._end = self._loop.call_later(self._linger_s, self.transport.abort)
+            self._half_close()
+
+    def _half_close(self) -> None:
+        if self.transport.is_closing():
+            return
+        if not self.transport.can_write_eof():
+            self.transport.close()
             return
         try:
             self.transport.write_eof()
@@ -191,7 +204,6 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self._read_or_not(ready=True)
-        self._end = self._loop.call_later(linger_s, self.transport.abort)
 
     def _work(self) -> None:
         """Handle what was read, but only so much in one turn; while there is more, or nobody reads, don't read on."""
@@ -241,7 +253,7 @@ async def serve(
     """
     limits = limits or Limits()
     exchange = Exchange(limits, authorize=authorize, authenticate=authenticate, new_id=lambda: f"auto-{token_hex(8)}")
-    broker = Broker(exchange, limits)
+    broker = Broker(exchange)
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(broker, exchange, limits), host, port, backlog=_BACKLOG
     )
