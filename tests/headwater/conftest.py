@@ -1,16 +1,12 @@
 """One real fleet for the tests of the SDK and the command line: a control plane and two boxes, as processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from headwater.cli.app import app
 from headwater.client import Client
 from headwater.examples import digits as examples
-from typer.testing import CliRunner, Result
 
 from tests.support.fleet import Fleet, fleet, import_digits
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +32,3 @@ def _add_boxes(running: Fleet) -> None:
 def client(digits: Fleet) -> Client:
     """Give the SDK's client."""
     return digits.client
-
-
-@pytest.fixture(scope="module")
-def headwater(digits: Fleet) -> Command:
-    """Run a command of the command line against the fleet."""
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, arguments, env={"HEADWATER_URL": digits.client.url}, catch_exceptions=False)
-
-    return run

@@ -1,6 +1,7 @@
 """The `headwater` command."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,7 +11,6 @@ import typer
 
 from headwater.cli import device, model, rollout, run, serve
 from headwater.cli import version as versions
-from headwater.cli.output import err
 from headwater.errors import HeadwaterError
 
 app = typer.Typer(
@@ -47,10 +47,10 @@ def root(
     """Everything an operator does."""
 
 
-def main() -> None:
-    """Run a command; a failure is one sentence and exit code 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a failure is one sentence on stderr and exit code 1."""
     try:
-        app()
+        app(arguments)
     except HeadwaterError as error:
-        err.print(f"[red]error:[/] {str(error).replace('[', chr(92) + '[')}")
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(1)

@@ -1,5 +1,6 @@
 """headwater serve"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +18,17 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
 ) -> None:
     """Run the control plane: HTTP API, gRPC gateway, MQTT broker, coordinator. Port 0 takes a free one."""
-    try:
-        from headwater_control.__main__ import run
-    except ModuleNotFoundError as error:
-        from headwater.cli.output import err
-
-        err.print(f"the control plane is not installed ({error.name} is missing): pip install 'headwater\\[control]'")
-        raise typer.Exit(1) from error
     flags = {
         "data_dir": data_dir, "http": http, "grpc": grpc, "mqtt": mqtt, "broker": broker, "database": database,
         "log_level": log_level,
     }  # fmt: skip
-    raise typer.Exit(run(config, flags))
+    try:
+        from headwater_control.__main__ import run
+
+        code = run(config, flags)
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"error: {error.name} is not installed, and serving needs it: pip install 'headwater[control]'\n"
+        )
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
