@@ -80,7 +80,7 @@ def alone(capsys: pytest.CaptureFixture[str]) -> Shell:
 
 def commands(group: Any, *path: str) -> list[tuple[tuple[str, ...], Any]]:
     """List every command with its path."""
-    found = []
+    found: list[tuple[tuple[str, ...], Any]] = []
     for name, command in group.commands.items():
         found += commands(command, *path, name) if hasattr(command, "commands") else [((*path, name), command)]
     return found
@@ -234,10 +234,9 @@ def test_ctrl_c_stops_the_watching_and_not_the_run(digits: Fleet, client: Client
 
 def test_serve_without_the_server_s_libraries_says_what_to_install(tmp_path: Path) -> None:
     """The base installation has not what headwater_control needs: one sentence, not an import error."""
-    code = "import sys; sys.modules['fastapi'] = None; from headwater.cli.app import main; main(['serve'])"
-    with Process(
-        "serve", [sys.executable, "-c", code], tmp_path / "log", {"HEADWATER_DATA_DIR": str(tmp_path)}
-    ) as serve:
+    code = "import sys; sys.modules['uvloop'] = None; from headwater.cli.app import main; main(['serve'])"
+    data = {"HEADWATER_DATA_DIR": str(tmp_path)}
+    with Process("serve", [sys.executable, "-c", code], tmp_path / "log", data) as serve:
         assert serve.wait(20) == 1
     assert "pip install 'headwater[control]'" in serve.tail()
     assert "Traceback" not in serve.tail()

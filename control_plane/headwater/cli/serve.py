@@ -27,8 +27,6 @@ def serve(
 
         code = run(config, flags)
     except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"error: {error.name} is not installed, and serving needs it: pip install 'headwater[control]'\n"
-        )
+        sys.stderr.write(f"error: serving needs {error.name}, which is not here: pip install 'headwater[control]'\n")
         raise typer.Exit(1) from error
     raise typer.Exit(code)
