@@ -153,17 +153,22 @@ async def test_a_locked_device_is_nobody_elses(store: Store) -> None:
         assert await tx.devices.get(BOX) == device(seq=20)
 
 
-async def test_batches_in_opposite_order_do_not_wait_for_each_other(store: Store) -> None:
-    """Beats of the same devices, in any order from two replicas, never deadlock."""
+async def test_batches_in_any_order_do_not_wait_for_each_other(store: Store) -> None:
+    """Beats and revisions of the same devices, however each batch and the table are ordered, never deadlock."""
     names = [DeviceId(f"box-{number:03d}") for number in range(200)]
     async with store.write() as tx:
-        for name in names:
+        for name in reversed(names):
             await tx.devices.save(device(name))
 
-    async def beat(order: list[DeviceId], turn: int) -> None:
+    async def beat(turn: int) -> None:
         async with store.write() as tx:
-            await tx.devices.touch([Beat(name, 1, turn, later(turn)) for name in order])
+            await tx.devices.touch([Beat(name, 1, turn, later(turn)) for name in names[:: 1 if turn % 2 else -1]])
 
-    await asyncio.gather(*(beat(names[:: 1 if turn % 2 else -1], turn) for turn in range(8)))
+    async def change() -> None:
+        async with store.write() as tx:
+            await tx.devices.raise_revision(names)
+
+    await asyncio.gather(*(each for turn in range(8) for each in (beat(turn), change())))
     async with store.read() as tx:
-        assert {found.last_seen for found in await tx.devices.matching()} == {later(7)}
+        found = await tx.devices.matching()
+        assert {(each.last_seen, each.revision) for each in found} == {(later(7), 8)}

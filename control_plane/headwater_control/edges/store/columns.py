@@ -65,17 +65,13 @@ class Whole(TypeDecorator[int]):
 
 
 class Real(TypeDecorator[float]):
-    """A float. SQLite turns NaN into NULL, so NULL is how both databases keep it."""
+    """A float, in a column that may be NULL: SQLite turns NaN into that."""
 
     impl = sa.Double
     cache_ok = True
 
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """NaN becomes NULL."""
-        return None if value is None or math.isnan(value) else float(value)
-
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        """NULL becomes NaN."""
+        """NULL becomes NaN again."""
         return math.nan if value is None else value
 
 
