@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -32,10 +32,19 @@ class Imported:
 def import_model(
     onnx_path: Path, out_dir: Path, model: str, loss: str, trainable: Sequence[str] = (), output: str = ""
 ) -> Imported:
-    """Make a bundle in `out_dir`; `trainable` are name patterns (fnmatch), none: everything that can train.
+    """Make a bundle in `out_dir` and prove that it trains; raise `CompileError`, whose message says what to do.
 
-    The same file and arguments give the same bytes. Raises `CompileError`, whose message says what to do.
+    `trainable` are name patterns (fnmatch); none: everything that can train. `output`: which one the loss reads.
     """
+    imported = make_bundle(onnx_path, out_dir, model, loss, trainable, output)
+    note = proof.prove(out_dir)
+    return replace(imported, notes=(*imported.notes, note)) if note else imported
+
+
+def make_bundle(
+    onnx_path: Path, out_dir: Path, model: str, loss: str, trainable: Sequence[str] = (), output: str = ""
+) -> Imported:
+    """Do all of `import_model` but the proof. The same file and arguments give the same bytes."""
     try:
         name = ModelName(check_name(model, "model"))
     except Malformed as error:
@@ -70,7 +79,6 @@ def import_model(
     imported.manifest_path.write_bytes(manifest.to_bytes())
     imported.graph_path.write_bytes(graph_bytes)
     write_vector(imported.parameters_path, parameters, vector)
-    proof.prove(out_dir, proto.graph, manifest)
     return imported
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from headwater_wire.manifest import Manifest
+from headwater_wire.manifest import Manifest, parse
 
 from headwater_control.compiler.differentiable import reached
 from headwater_control.compiler.errors import CompileError
@@ -36,12 +36,14 @@ _ADVICE = {
 }
 
 
-def prove(folder: Path, graph: onnx.GraphProto, description: Manifest) -> str:
-    """Train one step in a child; return a note worth telling, or ""; raise `CompileError` if it doesn't train."""
+def prove(folder: Path) -> str:
+    """Train the folder's bundle one step in a child; return a note, or ""; raise `CompileError` if it doesn't train."""
     verdict = _ask(folder)
     if verdict.get("trains"):
         return "" if verdict["loss"] is not None else "the loss of a step on random data was not finite"
     problem = str(verdict.get("problem", ""))
+    graph = onnx.load(folder / "graph.onnx").graph
+    description = parse((folder / "manifest.json").read_bytes())
     node = _culprit(problem, graph, description.loss.output)
     if node is None:
         operators = sorted({node.op_type for node in graph.node})

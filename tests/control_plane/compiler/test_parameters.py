@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from headwater_control.compiler.errors import CompileError
-from headwater_control.compiler.importer import Imported, import_model
+from headwater_control.compiler.importer import Imported, make_bundle
 from headwater_control.compiler.parameters import import_version
 from headwater_wire import manifest, tensors
 from onnx import numpy_helper
@@ -25,7 +25,7 @@ FROZEN = weights(8, 5)
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     """A bundle that trains b1, w2 and b2, with w1 frozen."""
     folder = tmp_path_factory.mktemp("bundle")
-    return import_model(save(folder / "model.onnx", mlp()), folder / "out", "net", "mse", ["w2", "b*"])
+    return make_bundle(save(folder / "model.onnx", mlp()), folder / "out", "net", "mse", ["w2", "b*"])
 
 
 def retrained() -> Arrays:
