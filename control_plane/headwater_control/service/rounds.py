@@ -87,10 +87,10 @@ async def drop(unit: Work, dropped: Dropped, at: datetime) -> None:
 
 
 async def _current(tx: Transaction, lead: Lead, *states: RoundState) -> tuple[Run, Round] | None:
-    """Lock the run and its current round; None if a decision about it is late."""
+    """Lock the run and the round; None if the round has moved on, so that a decision about it is late."""
     run = await find_run(tx, lead.run, lock=True)
     record = await tx.runs.round(lead.run, lead.round, lock=True)
-    if run.state.final or run.round != lead.round or record is None or record.state not in states:
+    if record is None or record.state not in states:
         return None
     return run, record
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from headwater_control.core.rounds import plan
+from headwater_control.core.rounds import Decision, plan
 from headwater_control.service.rounds import Lead, apply, forget
 from headwater_control.service.snapshots import load_manifest, load_snapshot
 from headwater_control.service.world import World
@@ -14,8 +14,9 @@ _LONG_AGO = START - timedelta(days=1)
 _PASSES = 12  # ask, close, merge and the next ask are four: more is a decision that changes nothing, for ever
 
 
-async def step(world: World, run: RunId, holder: str = "driver") -> None:
-    """Do what there is to do; fail if it does not end."""
+async def step(world: World, run: RunId, holder: str = "driver") -> list[tuple[Lead, Decision]]:
+    """Do what there is to do, and give what was decided; fail if it does not end."""
+    done: list[tuple[Lead, Decision]] = []
     async with world.store.write() as tx:
         token = await tx.runs.lead(run, holder, world.clock.now(), 60.0)
     assert token is not None
@@ -25,7 +26,8 @@ async def step(world: World, run: RunId, holder: str = "driver") -> None:
             view = await load_snapshot(world, tx, run, manifest, _LONG_AGO)
         decisions = plan(view, world.clock.now())
         if not decisions:
-            return
+            return done
         for decision in decisions:
-            await forget(world, await apply(world, Lead(run, view.run.round, token), decision))
+            done.append((Lead(run, view.run.round, token), decision))
+            await forget(world, await apply(world, *done[-1]))
     raise AssertionError(f"the plan never rests: {decisions}")

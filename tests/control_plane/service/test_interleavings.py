@@ -149,17 +149,18 @@ class Fleet:
         with suppress(Conflict):
             await runs.resume(self.world, self.run)
 
-    async def do_cancel(self, _box: Box, _number: int) -> None:
-        """Likewise."""
+    async def do_cancel(self, _box: Box, number: int) -> None:
+        """Likewise; not often, since nothing happens after it."""
         with suppress(Conflict):
-            await runs.cancel(self.world, self.run)
+            if number == 0:
+                await runs.cancel(self.world, self.run)
 
 
 OWN = {"upload", "old_upload", "evaluate", "fail"}  # by these a box ends its tasks itself
-EVENTS = (
-    *("step", "step", "step", "other_leader", "replay", "tick", "tick"),
-    *("upload", "upload", "upload", "old_upload", "evaluate", "fail", "sync", "beat"),
-    *("offline", "online", "pause", "resume", "cancel"),
+EVENTS = (  # as often as they are named
+    *("step", "step", "step", "step", "step", "other_leader", "replay", "replay", "tick"),
+    *("upload", "upload", "upload", "old_upload", "evaluate", "evaluate", "fail", "sync", "beat"),
+    *("offline", "online", "online", "pause", "resume", "resume", "cancel"),
 )
 
 
@@ -289,9 +290,11 @@ async def finish(fleet: Fleet) -> None:
     assert state.run.state is RunState.COMPLETED or state.run.reason
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
-    st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, BOXES - 1), st.integers(0, 5)), max_size=40),
+    st.lists(
+        st.tuples(st.sampled_from(EVENTS), st.integers(0, BOXES - 1), st.integers(0, 5)), min_size=30, max_size=60
+    ),
     st.booleans(),
     st.sampled_from([0, 2, 3]),
 )

@@ -1,8 +1,10 @@
 """A run from its start to its end, and each way it can go otherwise."""
 
+from headwater_control.core.rounds import Ask, AskMore, Close, Decision, Merge
 from headwater_control.core.runs import RoundState, RunState, TaskState
 from headwater_control.ports import Assign, Withdraw
 from headwater_control.service import devices, runs
+from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire.ids import VersionId
@@ -276,3 +278,24 @@ async def test_a_round_waits_for_able_devices_and_says_for_what(world: World) ->
     await step(world, run.id)
     view = await runs.show_run(world, run.id)
     assert (view.rounds[0].round.state, view.run.reason) == (RoundState.COLLECTING, "")
+
+
+async def test_every_decision_may_come_twice(world: World) -> None:
+    """Each decision of a run with a drop-out, applied once more when all is done, changes nothing."""
+    boxes = {box.id: box for box in await fleet(world, 4)}
+    request = RunRequest("digits", "digits", rounds=2, clients_per_round=3, over_select=1.0)
+    run = await runs.start(world, request)
+    decided: list[tuple[Lead, Decision]] = []
+    for turn in range(3):
+        decided += await step(world, run.id)
+        before = await runs.show_run(world, run.id)
+        for lead, decision in decided:
+            await apply(world, lead, decision)
+        assert await runs.show_run(world, run.id) == before
+        waiting = [task for task in before.rounds[-1].tasks if task.state is TaskState.OPEN]
+        if turn == 0:
+            await boxes[waiting[0].device].sync(TaskReport(waiting[0].id, Failed("it broke")))
+        else:
+            for task in waiting:
+                await boxes[task.device].work()
+    assert {type(decision) for _, decision in decided} == {Ask, AskMore, Close, Merge}
