@@ -9,7 +9,7 @@ from headwater_wire.ids import DeviceId, ModelName, check_digest, check_name, ve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.wire_records import DEVICE_IDS, NAMES
+from tests.support.wire_records import DEVICE_IDS, DIGESTS, NAMES
 
 SAFE = set(string.ascii_letters + string.digits + "._-")
 
@@ -25,7 +25,16 @@ def test_a_name_is_safe_everywhere(text: str) -> None:
             check_name(text, "device")
 
 
-@given(text=st.one_of(st.text(max_size=70), st.text("0123456789abcdefABCDEF\n", min_size=63, max_size=65)))
+NEARLY = st.builds(  # a digest with something cut out and something put in
+    lambda digest, start, end, put: digest[:start] + put + digest[start + end :],
+    DIGESTS,
+    st.integers(0, 64),
+    st.integers(0, 2),
+    st.text("0fAg\n", max_size=2),
+)
+
+
+@given(text=st.one_of(st.text(max_size=70), NEARLY))
 def test_a_digest_is_64_lowercase_hex_digits(text: str) -> None:
     """And nothing else is."""
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):
@@ -51,14 +60,10 @@ def test_every_topic_is_parsed_back(device: DeviceId, kind: str) -> None:
     assert topics.parse(topic) == (device, "up" if upward else "dn", kind)
 
 
-@given(
-    st.one_of(
-        st.text(max_size=40),
-        st.lists(st.sampled_from(["hw", "v1", "d", "x", "up", "dn", "hello", "task", "", "+", "#"]), max_size=7).map(
-            "/".join
-        ),
-    )
-)
+LEVELS = (["hw", ""], ["v1", "v2"], ["d"], ["box", "", "+", "#", "a b"], ["up", "dn", "+"], ["hello", "task", "#"])
+
+
+@given(st.one_of(st.text(max_size=40), st.tuples(*map(st.sampled_from, LEVELS)).map("/".join)))
 def test_any_other_topic_is_malformed(topic: str) -> None:
     """What is parsed is a topic that we would spell in the same way."""
     try:
@@ -66,6 +71,7 @@ def test_any_other_topic_is_malformed(topic: str) -> None:
     except Malformed:
         return
     assert topic == (topics.up if way == "up" else topics.down)(device, kind)
+    check_name(device, "device")
 
 
 @pytest.mark.parametrize(
