@@ -321,4 +321,4 @@ def _put(session: Session, held: Held) -> Session:
 
 def _put_install(session: Session, install: Install) -> Session:
     others = tuple(other for other in session.installs if other.model != install.model)
-    return replace(session, installs=(*others, install))
+    return replace(session, installs=tuple(sorted((*others, install), key=lambda known: known.model)))

@@ -11,6 +11,8 @@ from headwater_wire import durable
 
 _SEAL = "seal"
 _ASIDE_KEPT = 9
+# ValueError: SQLite's own message may quote a damaged schema, and that may be no UTF-8.
+_UNREADABLE = (sqlite3.Error, ValueError, OverflowError, MemoryError)
 
 
 class Ledger:
@@ -24,19 +26,16 @@ class Ledger:
         self.rows: dict[str, bytes] = {}
         self._path = path
         existed = path.exists()
-        try:
-            self._connection = self._connect()
-            rows, problems = self._read(existed)
-        except sqlite3.DatabaseError as error:
-            rows, problems = {}, [f"it can't be read at all ({error})"]
-            with suppress(sqlite3.Error, AttributeError):
-                self._connection.close()
+        rows, problems = examine(path) if existed else ({}, ())
         if problems:
             aside = self._set_aside()
             self.problems = tuple(f"{path.name}: {problem}" for problem in (*problems, f"set aside as {aside.name}"))
-            self._connection = self._connect()
+        self._connection = _connect(path)
         if problems or not existed:
-            self._create()
+            # WITHOUT ROWID: one tree, so that there is no index that could disagree with the table.
+            self._connection.execute(
+                "CREATE TABLE entry (key TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
+            )
             durable.sync_directory(path.parent)
             self.write(rows)
         else:
@@ -69,35 +68,7 @@ class Ledger:
             raise
         self.rows = after
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        connection.text_factory = bytes  # a flipped bit may be no UTF-8
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-256", "wal_autocheckpoint=64"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
-
-    def _create(self) -> None:
-        self._connection.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL)")
-
-    def _read(self, existed: bool) -> tuple[dict[str, bytes], list[str]]:
-        if not existed:
-            return {}, []
-        rows: dict[str, bytes] = {}
-        problems = []
-        for key, body, crc in self._connection.execute("SELECT key, body, crc FROM entry ORDER BY key"):
-            name = key.decode(errors="replace") if isinstance(key, bytes) else repr(key)
-            if not isinstance(body, bytes) or crc != _crc(name, body):
-                problems.append(f"the record {name[:80]!r} is damaged and was left out")
-            else:
-                rows[name] = body
-        seal = rows.pop(_SEAL, None)
-        if not problems and seal != _seal(rows):
-            problems.append(f"records are missing or out of date; the {len(rows)} others were kept")
-        return rows, problems
-
     def _set_aside(self) -> Path:
-        with suppress(sqlite3.Error, AttributeError):
-            self._connection.close()
         names = [self._path.with_name(f"{self._path.name}.corrupt-{n}") for n in range(1, _ASIDE_KEPT + 1)]
         aside = next((name for name in names if not name.exists()), names[-1])
         self._path.replace(aside)
@@ -105,6 +76,49 @@ class Ledger:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         durable.sync_directory(self._path.parent)
         return aside
+
+
+def examine(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Read all records of a file that are sound; say what is wrong with the others."""
+    try:
+        connection = _connect(path)
+    except _UNREADABLE as error:
+        return {}, (f"it can't be read at all ({error})",)
+    try:
+        return _read(connection)
+    except _UNREADABLE as error:
+        return {}, (f"it can't be read at all ({error})",)
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.text_factory = bytes  # a flipped bit may be no UTF-8
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-256", "wal_autocheckpoint=64"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _read(connection: sqlite3.Connection) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    rows: dict[str, bytes] = {}
+    problems = []
+    if (verdict := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != b"ok":
+        problems.append(f"its structure is damaged ({verdict.decode(errors='replace')[:200]!r})")
+    for key, body, crc in connection.execute("SELECT key, body, crc FROM entry ORDER BY key"):
+        name = key.decode(errors="replace") if isinstance(key, bytes) else repr(key)
+        if not isinstance(body, bytes) or crc != _crc(name, body):
+            problems.append(f"the record {name[:80]!r} is damaged and was left out")
+        else:
+            rows[name] = body
+    seal = rows.pop(_SEAL, None)
+    if seal != _seal(rows):
+        problems.append(f"records are missing or out of date; the {len(rows)} others were kept")
+    return rows, tuple(problems)
 
 
 def _crc(key: str, body: bytes) -> int:

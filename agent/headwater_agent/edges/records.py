@@ -60,7 +60,7 @@ def load(rows: Mapping[str, bytes], box: Box) -> tuple[Session, tuple[str, ...]]
     session = Session(box=box)
     found: dict[str, list[Any]] = {kind: [] for kind in _LOADERS}
     unreadable = []
-    for key, body in rows.items():
+    for key, body in sorted(rows.items()):
         kind = key.partition("/")[0]
         try:
             tree = json.loads(body)
