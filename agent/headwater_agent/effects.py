@@ -171,9 +171,12 @@ class Effects:
         offer = Offer(self.request().device, task.id, delta, task.plan.codec, command.metrics)
 
         async def attempt() -> on.Event:
-            path = await self.spool.open(task.id, delta)
-            self._show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
-            receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
+            try:
+                path = await self.spool.open(task.id, delta)
+                self._show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
+                receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
+            except OSError as error:
+                raise Damaged(f"the delta can't be read: {error.strerror or error}") from error
             _log.info("task %s: %s %s", task.id, receipt.kind, receipt.reason)
             return on.Receipted(task.id, receipt)
 

@@ -58,8 +58,9 @@ class Settings:
 
     def place(self, path: tuple[str, ...]) -> str:
         """Say where a key stands, or the table it belongs to."""
-        if path in self.variables:
-            return f"the environment variable {self.variables[path]}"
+        for known, variable in self.variables.items():
+            if known == path or (known[: len(path)] == path and path not in self.lines):
+                return f"the environment variable {variable}"
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return f"{self.file}:{self.lines[path[:end]]}"

@@ -50,6 +50,7 @@ class FolderSpool:
 
     async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
         """Delete what no record tells of, and unfinished work; name it."""
+        self._checked = {(task, digest) for task, digest in self._checked if task in keep}
         return await asyncio.to_thread(self._sweep, {f"{task}{_SUFFIX}" for task in keep})
 
     def _sweep(self, keep: set[str]) -> tuple[str, ...]:
