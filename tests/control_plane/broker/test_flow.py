@@ -1,10 +1,9 @@
 """What is refused, what is bounded, and what happens to a client that does not keep up."""
 
-from dataclasses import replace
-
 import pytest
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker.encoding import encode
+from headwater_control.edges.broker.exchange import Write
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.properties import ConnectProperties, PublishProperties
 from headwater_control.edges.broker.reasons import BadPacket, Reason
@@ -26,7 +25,7 @@ def test_properties_pass_through() -> None:
         content_type="application/x-protobuf",
         response_topic="answers/1",
         correlation_data=b"\x00\x01",
-        user_properties=(("a", "1"), ("b", "2"), ("a", "3")),
+        user_properties=(("a", "1"), ("b", "2"), ("a", "3"), ("long", "x" * 300)),
     )
     desk.joined("b").send(p.Publish("t", b"\xff\x00", properties=said))
     assert peer.take() == [p.Publish("t", b"\xff\x00", properties=said)]
@@ -340,11 +339,12 @@ def test_a_client_that_reads_again_in_time_gets_everything() -> None:
     assert not peer.closed
 
 
-def test_a_long_queue_is_written_in_bursts() -> None:
-    """Between two bursts whoever owns the socket can say that it is enough: memory stays bounded on the way out."""
+@pytest.mark.parametrize("topic_filter", ["t", "$share/g/t"])
+def test_a_long_queue_is_written_in_bursts(topic_filter: str) -> None:
+    """Between two bursts whoever owns the socket can say that it is enough, and nothing newer comes between."""
     desk = Desk(Limits(burst_bytes=1000))
     first = desk.joined("a", expiry_s=100)
-    first.subscribe("t")
+    first.subscribe(topic_filter)
     first.vanish()
     other = desk.joined("b")
     for number in range(50):
@@ -352,11 +352,28 @@ def test_a_long_queue_is_written_in_bursts() -> None:
     peer = desk.open()
     desk.exchange.received(peer.link, [p.Connect("a", False)], desk.now)
     (command,) = desk.exchange.take(desk.now)
-    assert 1000 <= len(replace(command).data) <= 1200  # type: ignore[union-attr]
+    assert isinstance(command, Write)
+    assert 1000 <= len(command.data) <= 1200
     desk.exchange.paused(peer.link, desk.now)
     assert desk.exchange.take(desk.now) == []
-    peer.resume()
-    assert len(peer.messages()) == 50 - 10
+    desk.exchange.resumed(peer.link, desk.now)
+    (command,) = desk.exchange.take(desk.now)
+    assert isinstance(command, Write)
+    other.publish("t", "last")
+    *numbers, last = peer.payloads()
+    assert [int(number) for number in numbers] == list(range(50 - len(numbers), 50))
+    assert len(numbers) == 50 - 2 * 10
+    assert last == "last"
+
+
+def test_a_message_without_any_time_is_not_delivered() -> None:
+    """An expiry interval of 0 is over before delivery can start."""
+    desk = Desk()
+    peer = desk.joined("a")
+    peer.subscribe("t")
+    desk.joined("b").publish("t", "x", message_expiry_s=0)
+    assert peer.messages() == []
+    assert desk.exchange.tally.drops == {Drop.EXPIRED: 1}
 
 
 def test_keep_alive_is_any_packet() -> None:

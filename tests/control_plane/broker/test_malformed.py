@@ -64,6 +64,8 @@ WRONG: list[tuple[str, str, Reason]] = [
     ("NUL in a topic", "30 04 0001 00 00", M),
     ("a topic longer than the packet", "30 03 0009 61", M),
     ("no properties", "30 03 0001 61", M),
+    ("a property length longer than need be", "30 05 0001 61 80 00", M),
+    ("a property length of five bytes", "30 08 0001 61 80 80 80 80 01", M),
     ("a will delay outside a will", "30 09 0001 61 05 18 00000001", M),
     # acknowledgements
     ("PUBACK without an identifier", "40 01 00", M),

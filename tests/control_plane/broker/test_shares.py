@@ -67,6 +67,18 @@ def test_messages_wait_while_nobody_is_there() -> None:
     assert desk.joined("one", clean=False, expiry_s=100).payloads() == []
 
 
+def test_qos_0_does_not_wait_for_a_group_that_has_gone() -> None:
+    """What waited for a busy member is let go with the last connection, but for QoS 1."""
+    desk = Desk()
+    one = member(desk, "one")
+    one.stall()
+    other = desk.joined("b")
+    other.publish("t/x", "zero", qos=0)
+    other.publish("t/x", "one")
+    one.vanish()
+    assert desk.joined("one", clean=False, expiry_s=100).payloads() == ["one"]
+
+
 def test_a_newcomer_gets_what_waits() -> None:
     """A member that joins finds the group's backlog, after its SUBACK."""
     desk = Desk()

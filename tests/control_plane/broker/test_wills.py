@@ -82,9 +82,12 @@ def test_a_client_that_returns_in_time_takes_its_will_back() -> None:
     watcher = watch(desk)
     desk.joined("a", expiry_s=100, will=will(10)).vanish()
     desk.wait(9)
-    desk.joined("a", clean=False, expiry_s=100)
+    back = desk.joined("a", clean=False, expiry_s=100, will=will(10))
     desk.wait(50)
     assert watcher.messages() == []
+    back.vanish()
+    desk.wait(10)
+    assert watcher.payloads() == ["gone"]
 
 
 @pytest.mark.parametrize("expiry_s", [None, 3])

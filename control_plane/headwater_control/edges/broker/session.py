@@ -104,7 +104,7 @@ class Session:
         return True
 
     def _send_next(self, now: float) -> bool:
-        parcel = self.mailbox.pop(now, qos1=self.window_open and not self._again)
+        parcel = self.mailbox.pop(now, qos1=self.window_open)
         if parcel is None:
             return False
         self._send(parcel, now)
