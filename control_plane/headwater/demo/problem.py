@@ -15,6 +15,7 @@ from headwater.examples.shards import Shards, classes_of
 
 CLASSES = 10
 CLASSES_PER_DEVICE = 4
+MNIST_PER_DEVICE = 1000  # of some 12,000: a demo's length
 
 
 class NoSuchData(HeadwaterError):
@@ -51,17 +52,17 @@ def pose(data: Path | None, devices: int) -> Problem:
                 digits.normalised,
                 epochs=2,
                 batch_size=16,
-                learning_rate=0.05,
+                learning_rate=0.1,
             )
         return Problem(
             f"MNIST from {data}",
-            mnist.shards(data, devices, CLASSES_PER_DEVICE),
+            mnist.shards(data, devices, CLASSES_PER_DEVICE, most_per_device=MNIST_PER_DEVICE),
             classifier.mnist_classifier(),
             mnist.DATASET_TOML,
             mnist.normalised,
             epochs=1,
             batch_size=32,
-            learning_rate=0.05,
+            learning_rate=0.1,
         )
     except (OSError, ValueError) as error:
         raise NoSuchData(str(error)) from error

@@ -7,7 +7,7 @@ from headwater_wire.ids import DeviceId, Digest, TaskId
 from headwater_wire.messages import Blob, Metrics, Offer, Phase, Progress, Receipt, ReceiptKind
 
 from headwater_control.core.assignment import CODEC
-from headwater_control.core.runs import TaskRecord, TaskState
+from headwater_control.core.runs import RunState, TaskRecord, TaskState
 from headwater_control.ports import Staging, Transaction, Unusable
 from headwater_control.service.errors import NotFound
 from headwater_control.service.lookup import find_model, find_run, find_version
@@ -23,7 +23,7 @@ async def offer(world: World, offer: Offer) -> Receipt | None:
     now = world.clock.now()
     async with world.store.read() as tx:
         task = await tx.tasks.get(offer.task)
-        if (receipt := _final(task, offer)) or task is None:
+        if (receipt := await _final(tx, task, offer)) or task is None:
             return receipt
         problem = await _objection(tx, task, offer)
     if problem:
@@ -42,7 +42,7 @@ async def commit(world: World, offer: Offer, staging: Staging) -> Receipt:
     """
     async with world.store.read() as tx:
         task = await tx.tasks.get(offer.task)
-        if (receipt := _final(task, offer)) or task is None:
+        if (receipt := await _final(tx, task, offer)) or task is None:
             return receipt or _unknown(offer)
         elements = (await find_model(tx, (await find_run(tx, task.run)).spec.model)).elements
     try:
@@ -102,10 +102,10 @@ async def _record(world: World, offer: Offer, blob: Blob) -> Receipt:
         task = await unit.tx.tasks.get(offer.task)
         if closed and task is not None:
             unit.rung.add(task.run)
-        return _final(task, offer) or _unknown(offer)
+        return await _final(unit.tx, task, offer) or _unknown(offer)
 
 
-def _final(task: TaskRecord | None, offer: Offer) -> Receipt | None:
+async def _final(tx: Transaction, task: TaskRecord | None, offer: Offer) -> Receipt | None:
     """Give the receipt for a task that has ended, or is none of this device's; None while it is open."""
     if task is None:
         return _unknown(offer)
@@ -118,8 +118,9 @@ def _final(task: TaskRecord | None, offer: Offer) -> Receipt | None:
             return Receipt(ReceiptKind.COMMITTED, digest=task.delta.digest if task.delta else "")
         case TaskState.TIMED_OUT:
             return Receipt(ReceiptKind.TOO_LATE, reason=task.reason)
-        case TaskState.CANCELLED:
-            return Receipt(ReceiptKind.CANCELLED, reason=task.reason)
+        case TaskState.CANCELLED:  # by a person, or because the round closed without it
+            by_hand = (await find_run(tx, task.run)).state is RunState.CANCELLED
+            return Receipt(ReceiptKind.CANCELLED if by_hand else ReceiptKind.TOO_LATE, reason=task.reason)
         case TaskState.FAILED | TaskState.REJECTED:
             return Receipt(ReceiptKind.REFUSED, reason=task.reason or f"task {task.id} has {task.state}")
 

@@ -124,7 +124,7 @@ async def test_collecting_ends_when_the_target_is_reached(world: World) -> None:
     ]
     box = boxes[tasks[0].device]
     assert [type(message) for message in publisher_of(world).to(box.id)] == [Assign, Withdraw, Assign]
-    assert (await box.upload(late)).kind is ReceiptKind.CANCELLED
+    assert (await box.upload(late)).kind is ReceiptKind.TOO_LATE
 
 
 async def test_at_the_deadline_the_quorum_merges_and_the_late_are_told(world: World) -> None:
