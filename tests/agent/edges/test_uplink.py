@@ -1,0 +1,245 @@
+"""The gateway as the agent sees it, over real gRPC: what comes back, and what every kind of trouble becomes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from headwater_agent.config import Address
+from headwater_agent.edges.cache import FolderCache
+from headwater_agent.edges.uplink import GrpcUplink, open_uplink
+from headwater_agent.ports import Gone, Unavailable
+from headwater_wire.ids import DeviceId
+from headwater_wire.messages import HeldTask, Metrics, Offer, Phase, Receipt, ReceiptKind, SyncRequest
+from headwater_wire.v1 import gateway_pb2 as pb
+from headwater_wire.v1 import gateway_pb2_grpc as stubs
+
+from tests.fakes.agent_bundle import DEVICE, blob, task
+from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
+
+T1 = task("t1")
+BIG = bytes(range(256)) * 5000  # five chunks
+REQUEST = SyncRequest(DEVICE, 1, 2, "hash", (HeldTask(T1.id, Phase.TRAINING),))
+
+
+@asynccontextmanager
+async def connected(gateway: stubs.GatewayServicer, *, patience_s: float = 5.0) -> AsyncIterator[GrpcUplink]:
+    """Serve a gateway and connect to it."""
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(gateway))
+        yield await stack.enter_async_context(open_uplink(Address("127.0.0.1", port), DEVICE, patience_s=patience_s))
+
+
+def offer(data: bytes = BIG) -> Offer:
+    """Offer a delta."""
+    return Offer(DEVICE, T1.id, blob(data), "f32", Metrics(examples=3))
+
+
+@pytest.fixture
+def delta(tmp_path: Path) -> Path:
+    """A spooled delta."""
+    path = tmp_path / "t1.delta"
+    path.write_bytes(BIG)
+    return path
+
+
+def fresh() -> ScriptedGateway:
+    """A gateway with one open task."""
+    gateway = ScriptedGateway()
+    gateway.open(T1)
+    return gateway
+
+
+async def test_sync_tells_and_hears() -> None:
+    """Everything that is held goes up, everything that should be held comes down."""
+    gateway = fresh()
+    async with connected(gateway) as uplink:
+        answer = await uplink.sync(REQUEST)
+    assert gateway.requests == [REQUEST]
+    assert (answer.tasks, answer.revision, answer.heartbeat_s) == ((T1,), 1, 60)
+
+
+async def test_a_delta_is_streamed_and_receipted(delta: Path) -> None:
+    """The whole of it, with its progress."""
+    gateway, sent = fresh(), []
+    async with connected(gateway) as uplink:
+        receipt = await uplink.upload(offer(), delta, sent.append)
+        again = await uplink.upload(offer(), delta, sent.append)
+    assert receipt == again == Receipt(ReceiptKind.COMMITTED, blob(BIG).digest)
+    assert gateway.deltas == {T1.id: BIG}
+    assert sent[-1] == len(BIG) and sent == sorted(set(sent)), "the second time no byte was sent"
+
+
+async def test_a_broken_upload_is_resumed(delta: Path) -> None:
+    """What the server has is not sent again; a receipt lost on its way is given again."""
+    gateway, sent = fresh(), []
+    gateway.faults.extend(
+        [
+            ("chunk", refusing(grpc.StatusCode.UNAVAILABLE)),
+            ("receipt", refusing(grpc.StatusCode.UNAVAILABLE)),
+        ]
+    )
+    async with connected(gateway) as uplink:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await uplink.upload(offer(), delta, lambda count: None)
+        assert (await uplink.upload(offer(), delta, sent.append)).kind is ReceiptKind.COMMITTED
+    assert gateway.deltas == {T1.id: BIG}
+    assert gateway.calls["chunk"] == 5 and sent == []
+
+
+async def test_a_busy_server_says_when_to_come_back(delta: Path) -> None:
+    """Its wish is told in seconds."""
+    gateway = fresh()
+    gateway.faults.append(("UploadDelta", refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_ms=1500)))
+    async with connected(gateway) as uplink:
+        with pytest.raises(Unavailable) as caught:
+            await uplink.upload(offer(), delta, lambda count: None)
+    assert caught.value.retry_after_s == 1.5
+
+
+async def test_a_server_that_is_not_there_is_unavailable(delta: Path) -> None:
+    """At once, not after minutes; and it is found again when it is back."""
+    async with serving(fresh()) as port:
+        pass
+    async with open_uplink(Address("127.0.0.1", port), DEVICE) as uplink:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="UNAVAILABLE"):
+                await uplink.sync(REQUEST)
+        async with serving(fresh(), port):
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        answer = await uplink.sync(REQUEST)
+                        break
+                    except Unavailable:
+                        await asyncio.sleep(0.05)
+        assert answer.tasks == (T1,)
+
+
+class Mute(stubs.GatewayServicer):
+    """A server that accepts every call and never answers: a half-open link."""
+
+    async def Sync(self, request: object, context: object) -> pb.SyncResponse:  # noqa: N802
+        """Wait."""
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def Fetch(self, request: object, context: object) -> None:  # noqa: N802
+        """Wait."""
+        await asyncio.sleep(3600)
+
+    async def UploadDelta(self, request_iterator: object, context: object) -> None:  # noqa: N802
+        """Wait."""
+        await asyncio.sleep(3600)
+
+
+async def test_nobody_waits_for_ever(delta: Path) -> None:
+    """Each call has a deadline, each chunk one of its own."""
+    async with connected(Mute(), patience_s=0.2) as uplink:
+        with pytest.raises(Unavailable):
+            await uplink.sync(REQUEST)
+        with pytest.raises(Unavailable):
+            await uplink.upload(offer(), delta, lambda count: None)
+        with pytest.raises(Unavailable):
+            await anext(uplink.fetch(blob(BIG).digest, 0))
+
+
+def replying(*replies: pb.UploadReply) -> stubs.GatewayServicer:
+    """Make a server that answers an offer so."""
+
+    class Scripted(stubs.GatewayServicer):
+        async def UploadDelta(self, request_iterator: object, context: Any) -> None:  # noqa: N802
+            await context.read()
+            for reply in replies:
+                await context.write(reply)
+
+    return Scripted()
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        (),
+        (pb.UploadReply(),),
+        (pb.UploadReply(resume_at=10**12),),
+        (pb.UploadReply(resume_at=0), pb.UploadReply(resume_at=5)),
+        (pb.UploadReply(resume_at=0),),
+        (pb.UploadReply(receipt=pb.Receipt(kind=0)),),
+        (pb.UploadReply(receipt=pb.Receipt(kind=77)),),  # type: ignore[arg-type]
+    ],
+)
+async def test_nonsense_for_an_upload_is_no_receipt(delta: Path, replies: tuple[pb.UploadReply, ...]) -> None:
+    """A guess could delete a delta."""
+    async with connected(replying(*replies)) as uplink:
+        with pytest.raises(Unavailable):
+            await uplink.upload(offer(), delta, lambda count: None)
+
+
+def answering(change: Callable[[pb.SyncResponse], None]) -> stubs.GatewayServicer:
+    """Make a server whose Sync answer is bent."""
+
+    class Scripted(ScriptedGateway):
+        async def Sync(self, request: pb.SyncRequest, context: Any) -> pb.SyncResponse:  # noqa: N802
+            response = await super().Sync(request, context)
+            change(response)
+            return response
+
+    gateway = Scripted()
+    gateway.open(T1)
+    return gateway
+
+
+def _other_device(response: pb.SyncResponse) -> None:
+    response.tasks[0].device = "box-2"
+
+
+def _bad_digest(response: pb.SyncResponse) -> None:
+    response.tasks[0].bundle.digest = "../../etc/passwd"
+
+
+def _bad_name(response: pb.SyncResponse) -> None:
+    response.tasks[0].id = "../x"
+
+
+@pytest.mark.parametrize("change", [_other_device, _bad_digest, _bad_name])
+async def test_nonsense_for_an_answer_is_no_answer(change: Callable[[pb.SyncResponse], None]) -> None:
+    """Nothing of it is believed."""
+    async with connected(answering(change)) as uplink:
+        with pytest.raises(Unavailable):
+            await uplink.sync(REQUEST)
+
+
+async def test_a_broken_fetch_goes_on_where_it_broke(tmp_path: Path) -> None:
+    """Through the cache, over real gRPC."""
+    gateway = ScriptedGateway()
+    wanted = gateway.put(BIG)
+    gateway.faults.extend([("Fetch", refusing(grpc.StatusCode.UNAVAILABLE))])
+    async with connected(gateway) as uplink:
+        cache = FolderCache(tmp_path, uplink)
+        with pytest.raises(Unavailable):
+            await cache.get(wanted, durably=True)
+        assert (await cache.get(wanted, durably=True)).read_bytes() == BIG
+        with pytest.raises(Gone):
+            await cache.get(replace(blob(b"?"), size=9), durably=True)
+    assert gateway.offsets[0] == 0 and gateway.offsets[1] > 0
+
+
+async def test_the_agent_names_itself_in_a_fetch(tmp_path: Path) -> None:
+    """The control plane gives a device only what it needs."""
+    names = []
+
+    class Curious(ScriptedGateway):
+        async def Fetch(self, request: pb.FetchRequest, context: Any) -> None:  # noqa: N802
+            names.append(DeviceId(request.device))
+            await super().Fetch(request, context)
+
+    gateway = Curious()
+    wanted = gateway.put(b"small")
+    async with connected(gateway) as uplink:
+        await FolderCache(tmp_path, uplink).get(wanted, durably=False)
+    assert names == [DEVICE]
