@@ -241,7 +241,7 @@ def check(data: bytes, cut: int, findings: Findings) -> None:
 
 
 class Inputs:
-    """The endless, reproducible stream of inputs of one seed: mutations of valid packets, with inventions, valid ones and streams."""
+    """The endless, reproducible stream of inputs of one seed: mostly valid packets, mutated."""
 
     def __init__(self, seed: int) -> None:
         self._source = random.Random(seed)
