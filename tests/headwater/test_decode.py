@@ -1,7 +1,7 @@
 """From JSON to records, whatever the server's age."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any, get_type_hints
 
@@ -63,6 +63,14 @@ def test_what_a_newer_server_adds_is_left_out(record: records.DeviceDetail) -> N
     tree = spelled(record)
     tree["new"] = tree["device"]["new"] = {"anything": [1]}
     assert decode(records.DeviceDetail, tree) == record
+
+
+@given(VERSIONS)
+def test_what_an_older_server_does_not_tell_has_its_default(record: records.Version) -> None:
+    """A field that may be absent is None then, not an error."""
+    tree = spelled(record)
+    del tree["run"], tree["parent"]
+    assert decode(records.Version, tree) == replace(record, run=None, parent=None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import aiomqtt
 from google.protobuf.message import DecodeError
-from headwater_wire.convert import hello_from, progress_from
+from headwater_wire.convert import count, hello_from, progress_from
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Progress
@@ -117,7 +117,9 @@ class MqttGate:
 
     def _beat(self, device: DeviceId, message: aiomqtt.Message) -> _Waiting:
         heartbeat = _parse(fleet.Heartbeat, message.payload)
-        beat = Beat(device, heartbeat.epoch, heartbeat.revision, self.world.clock.now())
+        beat = Beat(
+            device, count(heartbeat.epoch, "epoch"), count(heartbeat.revision, "revision"), self.world.clock.now()
+        )
         return _Waiting(beat, tuple(progress_from(line) for line in heartbeat.progress), message)
 
     async def _batches(self, beats: asyncio.Queue[_Waiting], acknowledge: Acknowledge) -> None:
@@ -159,7 +161,8 @@ class MqttGate:
         """Take in one presence or hello: whatever it says, it speaks of the topic's device."""
         if kind == "presence":
             presence = _parse(fleet.Presence, payload)
-            await devices.presence(self.world, device, presence.online, presence.epoch, presence.seq)
+            epoch, seq = count(presence.epoch, "epoch"), count(presence.seq, "seq")
+            await devices.presence(self.world, device, presence.online, epoch, seq)
         else:
             hello = hello_from(_parse(fleet.Hello, payload))
             await devices.register(self.world, device, hello, hashlib.sha256(payload).hexdigest())

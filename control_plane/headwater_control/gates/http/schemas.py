@@ -1,6 +1,5 @@
 """What the HTTP API says of each thing: the contract with the SDK and with everybody's curl."""
 
-import math
 from datetime import datetime
 from typing import Annotated
 
@@ -21,13 +20,9 @@ def _name(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
-
-
 Name = Annotated[str, AfterValidator(_name)]
 Labels = Annotated[dict[Name, Name], BeforeValidator(dict)]  # records keep them as sorted pairs
-Measured = Annotated[float | None, BeforeValidator(_finite)]  # JSON has no NaN: null, then
+Measured = float | None  # JSON has no NaN: pydantic spells it null
 
 
 class Record(BaseModel):
