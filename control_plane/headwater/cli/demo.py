@@ -21,7 +21,7 @@ class NotInstalled(HeadwaterError):
 
 
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 15,
     devices: Annotated[int, typer.Option(min=3, max=50, help="Agents, each with 4 of the 10 digits.")] = 5,
     data: Annotated[Path | None, typer.Option(help="MNIST: a folder of its IDX files. Else 1,797 digits.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running afterwards, to look around.")] = False,

@@ -108,6 +108,26 @@ async def test_a_malformed_message_is_dropped_and_the_gate_lives_on(
     assert await known(world) is not None
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("presence", fleet.Presence(online=True, epoch=2**64 - 1)),
+        ("presence", fleet.Presence(online=True, seq=2**63)),
+        ("heartbeat", fleet.Heartbeat(epoch=2**63)),
+        ("heartbeat", fleet.Heartbeat(revision=2**64 - 1)),
+    ],
+)
+async def test_a_number_that_no_database_holds_costs_nobody_else_a_heartbeat(
+    gate: MqttGate, kind: str, message: fleet.Presence | fleet.Heartbeat
+) -> None:
+    """A counter beyond 63 bits is dropped by itself, before it can spoil the batch it would be written with."""
+    async with device(gate.link, BOX) as client:
+        await client.publish(up(BOX, kind), message.SerializeToString(), qos=1)
+        await client.publish(up(BOX, "heartbeat"), fleet.Heartbeat(epoch=1).SerializeToString(), qos=1)
+        await until(lambda: gate.tally.taken + gate.tally.malformed == 2, "both are dealt with")
+    assert (gate.tally.failed, gate.tally.malformed) == (0, 1)
+
+
 async def test_a_malformed_topic_or_name_is_dropped(gate: MqttGate, world: World) -> None:
     """A hello whose dataset has no valid name says so in the log, and registers nothing."""
     bad = fleet.Hello(epoch=1, datasets=[fleet.Dataset(name="../etc")]).SerializeToString()
