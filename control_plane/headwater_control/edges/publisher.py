@@ -1,9 +1,8 @@
 """Downward MQTT: assignments, deployments and rings, sent soon or dropped, since Sync heals what is lost."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import aiomqtt
 from headwater_wire.convert import deployment_to, task_to
@@ -84,13 +83,3 @@ def encode(message: Downward) -> tuple[str, bytes]:
             return down(device, "deployment"), body.SerializeToString()
         case Ring(device, revision):
             return down(device, "sync"), fleet.SyncRing(revision=revision).SerializeToString()
-
-
-@contextlib.asynccontextmanager
-async def open_publisher(link: Link) -> AsyncIterator[MqttPublisher]:
-    """Publish while the context lasts."""
-    publisher = MqttPublisher(link)
-    async with asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(publisher.run(), name="publisher")
-        yield publisher
-        sending.cancel()

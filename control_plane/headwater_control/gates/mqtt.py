@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 _BATCH_EVERY_S = 0.2
 _BEATS = 10_000  # waiting for their batch
-_ARRIVALS = 1_000  # waiting for a worker
+_ARRIVALS = 5_000  # waiting for a worker: a fleet that comes back at once
+_PAYLOAD_BYTES = 65_536  # the largest Hello is a few kilobytes
 _WORKERS = 8
-_BEHIND = 20_000  # unread messages: heartbeats beyond are dropped, since another one comes anyway
 _COMPLAIN_EVERY_S = 10.0
 
 Acknowledge = Callable[[aiomqtt.Message], None]
@@ -99,20 +99,22 @@ class MqttGate:
         arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]],
         acknowledge: Acknowledge,
     ) -> None:
-        async for message in client.messages:
+        async for message in client.messages:  # never waits here: aiomqtt's own queue has no bound
             try:
                 device, way, kind = parse(str(message.topic))
                 if way != "up":
                     raise Malformed(f"{message.topic} is a downward topic")
-                if kind != "heartbeat":
-                    await arrivals.put((device, kind, message))
-                elif len(client.messages) > _BEHIND:
-                    self.tally.dropped += 1
-                    acknowledge(message)
+                if isinstance(message.payload, bytes) and len(message.payload) > _PAYLOAD_BYTES:
+                    raise Malformed(f"{len(message.payload)} bytes; at most {_PAYLOAD_BYTES} are taken")
+                if kind == "heartbeat":
+                    beats.put_nowait(self._beat(device, message))
                 else:
-                    await beats.put(self._beat(device, message))
+                    arrivals.put_nowait((device, kind, message))
             except Malformed as error:
                 self._complain(message, error)
+                acknowledge(message)
+            except asyncio.QueueFull:  # another heartbeat follows, and Sync asks for a Hello that it misses
+                self.tally.dropped += 1
                 acknowledge(message)
 
     def _beat(self, device: DeviceId, message: aiomqtt.Message) -> _Waiting:

@@ -137,6 +137,15 @@ async def test_a_malformed_topic_or_name_is_dropped(gate: MqttGate, world: World
     assert await known(world) is None
 
 
+async def test_a_message_that_is_far_too_large_is_dropped(gate: MqttGate, world: World) -> None:
+    """No device can fill the memory with registrations: what is no plausible size is not even parsed."""
+    huge = fleet.Hello(epoch=1, engines=["native"] * 20_000).SerializeToString()
+    async with device(gate.link, BOX) as client:
+        await client.publish(up(BOX, "hello"), huge, qos=1)
+        await until(lambda: gate.tally.malformed == 1, "it is dropped")
+    assert await known(world) is None
+
+
 async def test_a_device_is_who_its_topic_says(gate: MqttGate) -> None:
     """Publishing under another's name is refused by the broker, and subscribing to another's messages too."""
     async with device(gate.link, BOX) as client:
