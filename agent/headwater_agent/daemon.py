@@ -30,6 +30,7 @@ from headwater_agent.ports import AgentError, Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 
+_INSIST_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -52,15 +53,18 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
     async with agent(config) as (link, shell, surveyor, effects):
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(shell.run(effects), name="agent.shell")
-                tasks.create_task(link.run(), name="agent.link")
-                tasks.create_task(surveyor.run(), name="agent.survey")
-                tasks.create_task(_watchdog(notifier), name="agent.watchdog")
-                tasks.create_task(_look_again(look, surveyor), name="agent.sighup")
+                running = [
+                    tasks.create_task(shell.run(effects), name="agent.shell"),
+                    tasks.create_task(link.run(), name="agent.link"),
+                    tasks.create_task(surveyor.run(), name="agent.survey"),
+                    tasks.create_task(_watchdog(notifier), name="agent.watchdog"),
+                    tasks.create_task(_look_again(look, surveyor), name="agent.sighup"),
+                ]
                 notifier.ready()
                 _log.info("headwater-agent %s is up", config.agent.id)
                 await stop.wait()
                 notifier.stopping()
+                loop.call_later(_INSIST_S, _insist, running)
                 raise _Stopped
         except* _Stopped:
             _log.info("headwater-agent %s stops", config.agent.id)
@@ -143,6 +147,14 @@ def _alone(state: Path) -> Iterator[None]:
 
 def _stages(session: Session) -> tuple[tuple[str, Stage], ...]:
     return tuple((held.task.id, held.stage) for held in session.held)
+
+
+def _insist(running: list[asyncio.Task[None]]) -> None:
+    """Cancel once more what a library has kept from hearing of it."""
+    for task in running:
+        if not task.done():
+            _log.warning("%s did not stop: cancelling it again", task.get_name())
+            task.cancel()
 
 
 async def _watchdog(notifier: Notifier) -> None:

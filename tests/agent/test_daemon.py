@@ -1,19 +1,28 @@
 """The whole agent as a process: a real broker, a scripted gateway, a real worker with the constant engine."""
 
-import asyncio
+import functools
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
+from headwater_agent.core.session import Box, Stage
+from headwater_agent.edges.journal import open_journal
+from headwater_agent.survey import NOT_YET
 from headwater_control.edges.broker.server import serve
-from headwater_wire.messages import Rejected
+from headwater_wire.codecs import write_delta
+from headwater_wire.ids import ModelName, RolloutId, TaskId, VersionId
+from headwater_wire.messages import Deployment, Failed, Rejected
+from headwater_wire.tensors import write_tensors
+from headwater_wire.v1 import fleet_pb2 as fleet
 
-from tests.fakes.agent_bundle import DEVICE, offered
+from tests.fakes.agent_bundle import DEVICE, model_that_adds, offered, write_examples
 from tests.fakes.agent_fleet import FleetEar, fleet_ear
-from tests.fakes.agent_gateway import ScriptedGateway, serving
+from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
 from tests.fakes.agent_home import AgentProcess, Home, restarted, until
 
 
@@ -47,7 +56,7 @@ async def test_a_task_is_trained_uploaded_and_forgotten(world: World) -> None:
         world.gateway.open(task)
         await world.ear.assign(world.gateway.revision, task)
         await until(lambda: task.id in world.gateway.deltas, "the delta")
-        await until(lambda: not list((world.home.state / "spool").iterdir()), "the spool to be empty")
+        await until(lambda: folders_empty(world.home.state, "spool", "work"), "the box to be clean")
         agent.send(signal.SIGTERM)
         assert await agent.ended(5.0) == 0, agent.log
     assert world.ear.kinds[:2] == ["presence", "hello"]
@@ -55,3 +64,264 @@ async def test_a_task_is_trained_uploaded_and_forgotten(world: World) -> None:
     assert world.gateway.metrics[task.id].examples == 8
     assert world.ear.hellos[-1].datasets[0].examples == 10
     assert world.gateway.requests[0].device == DEVICE
+
+
+async def test_a_lost_assignment_is_healed_by_sync(world: World) -> None:
+    """No message ever came: the first Sync brings the task."""
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(task)
+    async with AgentProcess(world.file):
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+    assert world.gateway.revision == 1
+
+
+def undisturbed(folder: Path) -> bytes:
+    """Compute the delta: two epochs of four steps, each of which adds a half."""
+    path = folder / "expected"
+    write_delta(path, np.full(ELEMENTS, 2 * 4 * 0.5, np.float32))
+    return path.read_bytes()
+
+
+ELEMENTS = 300_000  # a delta of five chunks
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["agent.assigned", "agent.training", "agent.trained", "agent.spooled", "agent.upload.half", "agent.receipt"],
+)
+async def test_a_kill_at_any_step_of_a_task_costs_nothing(world: World, step: str) -> None:
+    """After the restart the same delta arrives, once, bit for bit, and nothing is left on the box."""
+    task = offered(world.gateway, world.home.folder, elements=ELEMENTS)
+    world.gateway.open(task)
+    async with restarted(world.file, HEADWATER_CRASH_AT=step) as agent:
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+        await until(lambda: folders_empty(world.home.state, "spool", "work"), "the box to be clean")
+        agent.send(signal.SIGTERM)
+        assert await agent.ended(5.0) == 0
+    assert world.gateway.deltas[task.id] == undisturbed(world.home.folder)
+    assert world.gateway.calls["receipt"] == 1, "it was committed once"
+
+
+async def test_a_box_that_dies_by_training_stops_trying(world: World) -> None:
+    """Three attempts, then the task has failed, and the next like it is rejected with the reason."""
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(task)
+    for _ in range(3):
+        async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": "agent.trained"}) as agent:
+            assert await agent.ended() == -signal.SIGKILL, agent.log
+    async with AgentProcess(world.file):
+        await until(lambda: world.gateway.reports, "the report")
+        assert isinstance(world.gateway.reports[0].outcome, Failed)
+        another = replace(task, id=TaskId("task-2"))
+        world.gateway.open(another)
+        await world.ear.assign(world.gateway.revision, another)
+        await until(lambda: len(world.gateway.reports) == 2, "the rejection")
+    outcome = world.gateway.reports[1].outcome
+    assert isinstance(outcome, Rejected) and "not tried for a day" in outcome.reason
+
+
+async def test_a_corrupted_spool_is_never_uploaded(world: World) -> None:
+    """It is trained again, and the right bytes arrive."""
+    task = offered(world.gateway, world.home.folder, elements=ELEMENTS)
+    world.gateway.open(task)
+    async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": "agent.spooled"}) as agent:
+        await agent.ended()
+    flip(world.home.state / "spool" / f"{task.id}.delta")
+    async with AgentProcess(world.file):
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+    assert world.gateway.deltas[task.id] == undisturbed(world.home.folder)
+
+
+async def test_a_corrupted_journal_is_told_and_healed(world: World) -> None:
+    """Begun afresh: the epoch jumps past what the control plane knows, the task comes back by Sync."""
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(task)
+    async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": "agent.spooled"}) as agent:
+        await agent.ended()
+    for name in ("journal.db", "journal.db-wal"):
+        spoil(world.home.state / name)
+    world.gateway.epoch = 7
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+        await until(lambda: world.ear.presences[-1].epoch == 8, "the jump")
+        assert "set aside as journal.db.corrupt-1" in agent.log
+        assert f"deleted {task.id}.delta" in agent.log
+
+
+async def test_a_withdrawn_training_is_stopped(world: World) -> None:
+    """The worker is killed in the middle, and the next task begins."""
+    long = offered(world.gateway, world.home.folder)
+    long = replace(long, plan=replace(long.plan, epochs=100_000_000))
+    world.gateway.open(long)
+    async with AgentProcess(world.file):
+        await until(lambda: any(p.steps for b in world.ear.beats for p in b.progress) or ring(world), "its steps")
+        world.gateway.close(long.id)
+        await world.ear.cancel(DEVICE, world.gateway.revision, long.id)
+        short = replace(long, id=TaskId("task-2"), plan=replace(long.plan, epochs=1))
+        world.gateway.open(short)
+        await world.ear.assign(world.gateway.revision, short)
+        await until(lambda: short.id in world.gateway.deltas, "the next task's delta")
+    assert not world.gateway.reports
+
+
+def ring(world: World) -> bool:
+    """Let time pass; heartbeats are paced by `heartbeat_s`."""
+    world.gateway.heartbeat_s = 1
+    return False
+
+
+async def test_a_control_plane_away_is_waited_for(world: World) -> None:
+    """The delta lies in the spool until there is somebody to take it."""
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(task)
+    world.gateway.faults.extend([("UploadDelta", refusing(grpc.StatusCode.UNAVAILABLE))] * 3)
+    world.gateway.faults.append(("chunk", refusing(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_ms=50)))
+    async with AgentProcess(world.file):
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+    assert world.gateway.calls["UploadDelta"] == 5
+
+
+async def test_bad_data_on_the_box_is_told(world: World) -> None:
+    """In the registration, and as the reason of a rejection."""
+    (world.home.folder / "numbers.npz").write_bytes(b"no zip")
+    async with AgentProcess(world.file):
+        await until(lambda: any(h.datasets[0].problem != NOT_YET for h in world.ear.hellos), "the registration")
+        task = offered(world.gateway, world.home.folder)
+        world.gateway.open(task)
+        await world.ear.assign(world.gateway.revision, task)
+        await until(lambda: world.gateway.reports, "the rejection")
+        assert isinstance(world.gateway.reports[0].outcome, Rejected)
+        assert "can't be used" in world.gateway.reports[0].outcome.reason
+
+
+async def test_new_data_is_seen_after_sighup(world: World) -> None:
+    """The registration is published again, with the new count; unchanged data is not even opened."""
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: world.ear.hellos and world.ear.hellos[-1].datasets[0].examples == 10, "the first count")
+        more_examples(world.home.folder)
+        agent.send(signal.SIGHUP)
+        await until(lambda: world.ear.hellos[-1].datasets[0].examples == 12, "the second count")
+        agent.send(signal.SIGTERM)
+        await agent.ended()
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: world.ear.hellos[-1].epoch == 2, "the registration of the second life")
+        assert world.ear.hellos[-1].datasets[0].examples == 12
+        assert "worker" not in agent.log
+
+
+async def test_the_will_of_a_killed_agent_is_told(world: World) -> None:
+    """By the broker, after its delay, with the dead connection's epoch."""
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: world.ear.beats, "the connection")
+        agent.send(signal.SIGKILL)
+        await until(lambda: any(not p.online for p in world.ear.presences), "the will")
+    assert [(p.online, p.epoch, p.seq) for p in world.ear.presences] == [(True, 1, 1), (False, 1, 2)]
+
+
+async def test_two_agents_cannot_share_a_home(world: World) -> None:
+    """The second one says so and ends."""
+    async with AgentProcess(world.file) as first:
+        await until(lambda: world.ear.presences, "the first one's birth")
+        async with AgentProcess(world.file) as second:
+            assert await second.ended() == 1
+            assert "another agent uses" in second.log
+        first.send(signal.SIGINT)
+        assert await first.ended(5.0) == 0
+
+
+async def test_stopping_in_mid_training_is_quick_and_no_attempt(world: World) -> None:
+    """Five seconds at most, the child included."""
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(replace(task, plan=replace(task.plan, epochs=100_000_000)))
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: "accepted" in agent.log and "worker" in agent.log, "the training")
+        await until(lambda: any(p.phase == fleet.TRAINING for b in world.ear.beats for p in b.progress), "its phase")
+        agent.send(signal.SIGTERM)
+        assert await agent.ended(5.0) == 0
+    async with open_journal(world.home.state / "journal.db") as journal:
+        session = await journal.load(Box(DEVICE))
+    assert (session.held[0].stage, session.held[0].attempts) == (Stage.ACCEPTED, 0)
+
+
+# ── installs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def released(world: World, number: int, *, wrong: float = 0.0) -> Deployment:
+    """Compose a version: y = x + number, and what it should compute."""
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    reference = world.home.folder / "reference.safetensors"
+    write_tensors(reference, {"input.x": x, "output.y": x + np.float32(number + wrong)})
+    return Deployment(
+        DEVICE,
+        RolloutId(f"rollout-{number}"),
+        ModelName("m"),
+        VersionId(f"m-{number}"),
+        number,
+        world.gateway.put(adder(number)),
+        world.gateway.put(reference.read_bytes()),
+        1e-4,
+    )
+
+
+async def test_a_version_is_installed_and_the_one_before_kept(world: World) -> None:
+    """The application reads current/model.onnx; a version that computes something else never gets there."""
+    current = world.home.state / "models" / "m" / "current" / "model.onnx"
+    async with AgentProcess(world.file):
+        await until(lambda: world.gateway.requests, "the first Sync")
+        for number in (1, 2):
+            wanted = released(world, number)
+            world.gateway.deploy(wanted)
+            await world.ear.deploy(world.gateway.revision, wanted)
+            await until(lambda n=number: len(world.gateway.deployment_reports) == n, "the report")  # type: ignore[misc]
+            assert content(current) == adder(number)
+        wanted = released(world, 3, wrong=0.5)
+        world.gateway.deploy(wanted)
+        await world.ear.deploy(world.gateway.revision, wanted)
+        await until(lambda: len(world.gateway.deployment_reports) == 3, "the report")
+    assert [r.installed for r in world.gateway.deployment_reports] == [True, True, False]
+    assert "y" in world.gateway.deployment_reports[2].problem
+    assert content(current) == adder(2)
+    assert content(current.parent.parent / "previous" / "model.onnx") == adder(1)
+
+
+@pytest.mark.parametrize("step", ["agent.install.fetched", "agent.install.linked"])
+async def test_a_kill_at_any_step_of_an_install_costs_nothing(world: World, step: str) -> None:
+    """After the restart it is finished, and reported."""
+    world.gateway.deploy(released(world, 1))
+    async with restarted(world.file, HEADWATER_CRASH_AT=step):
+        await until(lambda: world.gateway.deployment_reports, "the report")
+    assert world.gateway.deployment_reports[0].installed
+    assert content(world.home.state / "models" / "m" / "current" / "model.onnx") == adder(1)
+
+
+@functools.cache
+def adder(number: int) -> bytes:
+    """Make an ONNX model that adds a number."""
+    return model_that_adds(number)
+
+
+def content(path: Path) -> bytes:
+    """Read a file."""
+    return path.read_bytes()
+
+
+def folders_empty(state: Path, *names: str) -> bool:
+    """Say whether nothing lies in these folders."""
+    return not any(list((state / name).iterdir()) for name in names)
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def spoil(path: Path) -> None:
+    """Make a file unreadable as what it was."""
+    path.write_bytes(b"?" * 5000)
+
+
+def more_examples(folder: Path) -> None:
+    """Write twelve examples where there were ten."""
+    write_examples(folder, 12)

@@ -68,6 +68,28 @@ def offered(gateway: ScriptedGateway, folder: Path, *, elements: int = 6, graph:
 
 def dataset_file(folder: Path) -> Path:
     """Write ten examples that fit the model."""
+    return write_examples(folder, 10)
+
+
+def write_examples(folder: Path, count: int) -> Path:
+    """Write examples that fit the model."""
     path = folder / "numbers.npz"
-    np.savez(path, x=np.arange(20, dtype=np.float32).reshape(10, 2), label=np.arange(10, dtype=np.int64) % 3)
+    x = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    np.savez(path, x=x, label=np.arange(count, dtype=np.int64) % 3)
     return path
+
+
+def model_that_adds(number: int) -> bytes:
+    """Make an ONNX model: y = x + number, with a dynamic batch axis."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "n"], ["y"])],
+        "adder",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor("n", TensorProto.FLOAT, [1], [float(number)])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data

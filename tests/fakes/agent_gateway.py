@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc.aio
 from headwater_wire import convert
-from headwater_wire.chunks import CHUNK_BYTES, cut
+from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
     Blob,

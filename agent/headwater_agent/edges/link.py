@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from random import random
@@ -19,6 +20,7 @@ from paho.mqtt.properties import Properties
 from headwater_agent.config import Address
 from headwater_agent.core.backoff import delay_s
 from headwater_agent.core.events import Connected, Event
+from headwater_agent.edges.connection import GOODBYE_S, connection
 from headwater_agent.edges.downward import read
 from headwater_agent.ports import Journal, Registrar, Vitals
 
@@ -95,8 +97,8 @@ class Link:
         if self._client is not None:
             try:
                 await self._hello(self._client)
-            except aiomqtt.MqttError as error:
-                _log.info("the registration was not published: %s", error)
+            except (aiomqtt.MqttError, TimeoutError) as error:
+                _log.info("the registration was not published: %s", error or "no answer in time")
 
     async def run(self) -> None:
         """Stay connected until cancelled; then say goodbye."""
@@ -124,7 +126,7 @@ class Link:
         self._epoch = await self._journal.next_epoch()
         self._renewal.clear()
         # A client of its own for each attempt: a cancelled __aenter__ leaves its lock held.
-        async with self._new_client() as client:
+        async with connection(self._new_client(), patience_s=self._patience_s) as client:
             await self._subscribe(client)
             await self._presence(client, online=True)
             await self._hello(client)
@@ -172,13 +174,8 @@ class Link:
                 revision=vitals.revision,
                 progress=[convert.progress_to(progress) for progress in vitals.progress],
             )
-            await client.publish(
-                topics.up(self._device, "heartbeat"),
-                heartbeat.SerializeToString(),
-                qos=0,  # the next one comes anyway
-                properties=_expiring(2 * vitals.heartbeat_s),
-                timeout=self._patience_s,
-            )
+            # QoS 0: the next one comes anyway.
+            await self._publish(client, "heartbeat", heartbeat.SerializeToString(), 0, 2 * vitals.heartbeat_s)
             await asyncio.sleep(PULSE_APART_S)
             try:
                 async with asyncio.timeout(max(0.0, vitals.heartbeat_s - PULSE_APART_S)):
@@ -187,34 +184,29 @@ class Link:
                 continue
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
-        codes = await client.subscribe(topics.down_filter(self._device), qos=1, timeout=self._patience_s)
+        async with asyncio.timeout(self._patience_s):
+            codes = await client.subscribe(topics.down_filter(self._device), qos=1)
         if refused := [code for code in codes if _number(code) >= 128]:  # aiomqtt does not raise
             raise aiomqtt.MqttError(f"the broker refuses to tell {self._device} anything: {refused[0]}")
 
     async def _presence(self, client: aiomqtt.Client, *, online: bool) -> None:
-        await client.publish(
-            topics.up(self._device, "presence"),
-            self._state(online=online),
-            qos=1,
-            properties=_expiring(EXPIRY_S),
-            timeout=self._patience_s,
-        )
+        await self._publish(client, "presence", self._state(online=online), 1, EXPIRY_S)
 
     async def _hello(self, client: aiomqtt.Client) -> None:
         hello = convert.hello_to(await self._registrar.hello(self._epoch))
         payload = hello.SerializeToString(deterministic=True)
-        await client.publish(
-            topics.up(self._device, "hello"),
-            payload,
-            qos=1,
-            properties=_expiring(EXPIRY_S),
-            timeout=self._patience_s,
-        )
+        await self._publish(client, "hello", payload, 1, EXPIRY_S)
         self._hello_hash = hashlib.sha256(payload).hexdigest()
+
+    async def _publish(self, client: aiomqtt.Client, kind: str, payload: bytes, qos: int, expiry_s: int) -> None:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.MessageExpiryInterval = expiry_s
+        async with asyncio.timeout(self._patience_s):
+            await client.publish(topics.up(self._device, kind), payload, qos=qos, properties=properties)
 
     async def _goodbye(self, client: aiomqtt.Client) -> None:
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(GOODBYE_S):
                 await self._presence(client, online=False)
         except (aiomqtt.MqttError, TimeoutError):
             return  # the last will says it
@@ -236,7 +228,7 @@ class Link:
             ),
             clean_start=MQTT_CLEAN_START_FIRST_ONLY,
             keepalive=KEEPALIVE_S,
-            timeout=self._patience_s,
+            timeout=math.inf,  # connection.py says why; each wait here has its own
             properties=connect,
             socket_options=_AT_ONCE,
         )
@@ -246,12 +238,6 @@ class Link:
 
     def _where(self) -> tuple[str, int]:
         return self._address.host, self._address.port
-
-
-def _expiring(seconds: int) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = seconds
-    return properties
 
 
 def _number(code: object) -> int:

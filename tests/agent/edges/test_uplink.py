@@ -13,6 +13,7 @@ from headwater_agent.config import Address
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.uplink import GrpcUplink, open_uplink
 from headwater_agent.ports import Gone, Unavailable
+from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import HeldTask, Metrics, Offer, Phase, Receipt, ReceiptKind, SyncRequest
 from headwater_wire.v1 import gateway_pb2 as pb
@@ -22,7 +23,8 @@ from tests.fakes.agent_bundle import DEVICE, blob, task
 from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
 
 T1 = task("t1")
-BIG = bytes(range(256)) * 5000  # five chunks
+CHUNKS = 3
+BIG = bytes(range(256)) * ((CHUNKS - 1) * CHUNK_BYTES // 256) + b"and a bit"
 REQUEST = SyncRequest(DEVICE, 1, 2, "hash", (HeldTask(T1.id, Phase.TRAINING),))
 
 
@@ -65,7 +67,8 @@ async def test_sync_tells_and_hears() -> None:
 
 async def test_a_delta_is_streamed_and_receipted(delta: Path) -> None:
     """The whole of it, with its progress."""
-    gateway, sent = fresh(), []
+    gateway = fresh()
+    sent: list[int] = []
     async with connected(gateway) as uplink:
         receipt = await uplink.upload(offer(), delta, sent.append)
         again = await uplink.upload(offer(), delta, sent.append)
@@ -76,7 +79,8 @@ async def test_a_delta_is_streamed_and_receipted(delta: Path) -> None:
 
 async def test_a_broken_upload_is_resumed(delta: Path) -> None:
     """What the server has is not sent again; a receipt lost on its way is given again."""
-    gateway, sent = fresh(), []
+    gateway = fresh()
+    sent: list[int] = []
     gateway.faults.extend(
         [
             ("chunk", refusing(grpc.StatusCode.UNAVAILABLE)),
@@ -89,7 +93,7 @@ async def test_a_broken_upload_is_resumed(delta: Path) -> None:
                 await uplink.upload(offer(), delta, lambda count: None)
         assert (await uplink.upload(offer(), delta, sent.append)).kind is ReceiptKind.COMMITTED
     assert gateway.deltas == {T1.id: BIG}
-    assert gateway.calls["chunk"] == 5 and sent == []
+    assert gateway.calls["chunk"] == CHUNKS and sent == []
 
 
 async def test_a_busy_server_says_when_to_come_back(delta: Path) -> None:
@@ -169,8 +173,8 @@ def replying(*replies: pb.UploadReply) -> stubs.GatewayServicer:
         (pb.UploadReply(resume_at=10**12),),
         (pb.UploadReply(resume_at=0), pb.UploadReply(resume_at=5)),
         (pb.UploadReply(resume_at=0),),
-        (pb.UploadReply(receipt=pb.Receipt(kind=0)),),
-        (pb.UploadReply(receipt=pb.Receipt(kind=77)),),  # type: ignore[arg-type]
+        (pb.UploadReply(receipt=pb.Receipt()),),
+        (pb.UploadReply.FromString(b"\x12\x02\x08\x4d"),),  # a receipt of kind 77
     ],
 )
 async def test_nonsense_for_an_upload_is_no_receipt(delta: Path, replies: tuple[pb.UploadReply, ...]) -> None:

@@ -1,0 +1,287 @@
+"""From commands to events: what is asked of which edge, and what each kind of trouble becomes."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from headwater_agent.core import commands as do
+from headwater_agent.core import events as on
+from headwater_agent.effects import Effects
+from headwater_agent.ports import Died, Gone, Unavailable
+from headwater_agent.training import protocol
+from headwater_agent.training.protocol import Broke, Checked, DatasetConfig, Refused
+from headwater_wire import digests
+from headwater_wire.ids import Digest, TaskId
+from headwater_wire.messages import (
+    Deployment,
+    Phase,
+    Plan,
+    Progress,
+    Receipt,
+    ReceiptKind,
+    SyncAnswer,
+    SyncRequest,
+    Task,
+)
+
+from tests.fakes.agent_bundle import DATASET, DEVICE, offered
+from tests.fakes.agent_gateway import ScriptedGateway
+from tests.fakes.agent_home import until
+from tests.fakes.agent_ports import (
+    MemoryCache,
+    MemoryJournal,
+    MemoryShelf,
+    MemorySpool,
+    QuietLink,
+    ScriptedUplink,
+    ScriptedWorker,
+)
+from tests.fakes.agent_world import METRICS, deployment
+
+DELTA = b"delta"
+NOTHING = Progress(TaskId("none"), Phase.ACCEPTED)
+DONE = protocol.Trained(METRICS, digests.of_bytes(DELTA))
+
+
+class Bench:
+    """Effects among fakes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uplink, self.worker, self.link = ScriptedUplink(), ScriptedWorker(wrote=DELTA), QuietLink()
+        self.cache, self.spool = MemoryCache(folder), MemorySpool(folder)
+        self.shelf, self.journal = MemoryShelf(), MemoryJournal()
+        gateway = ScriptedGateway()
+        self.task = offered(gateway, folder)
+        self.cache.blobs.update(gateway.blobs)
+        self.needed: frozenset[Digest] = frozenset()
+        self.effects = Effects(
+            uplink=self.uplink,  # type: ignore[arg-type]  # it doesn't fetch: the cache is a fake too
+            cache=self.cache,
+            spool=self.spool,
+            worker=self.worker,
+            shelf=self.shelf,
+            link=self.link,
+            journal=self.journal,
+            datasets={DATASET: DatasetConfig(DATASET, "npz", "numbers.npz", ())},
+            request=lambda: SyncRequest(DEVICE, self.link.epoch, 7),
+            needed=lambda: self.needed,
+        )
+
+    def upload(self, task: Task) -> do.Upload:
+        """Ask for the upload of the delta."""
+        return do.Upload(task, 1, digests.of_bytes(DELTA), METRICS)
+
+    def deployment(self) -> Deployment:
+        """Want a version whose blobs are there."""
+        onnx, reference = self.cache.put(b"onnx"), self.cache.put(b"reference")
+        wanted = deployment(3)
+        return Deployment(
+            wanted.device, wanted.rollout, wanted.model, wanted.version, 3, onnx, reference, wanted.tolerance
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Effects among fakes, whose pauses are over at once."""
+    monkeypatch.setattr("headwater_agent.effects.random", lambda: 0.0)
+    yield Bench(tmp_path)
+
+
+async def test_fetching_brings_all_three_and_drops_the_rest(bench: Bench) -> None:
+    """The manifest names the graph; what other tasks need is kept."""
+    bench.needed = frozenset({Digest("f" * 64)})
+    assert await bench.effects.perform(do.Fetch(bench.task)) == on.Fetched(bench.task.id)
+    assert bench.needed < bench.cache.pruned[0] and len(bench.cache.pruned[0]) == 4
+
+
+async def test_a_server_away_is_waited_for(bench: Bench) -> None:
+    """With pauses, and with the reason where people look."""
+    bench.cache.troubles = [Unavailable("UNAVAILABLE: no route"), Unavailable("busy", 0.01)]
+    assert await bench.effects.perform(do.Fetch(bench.task)) == on.Fetched(bench.task.id)
+
+
+async def test_the_reason_for_waiting_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat tells it."""
+    bench.cache.troubles = [Unavailable("UNAVAILABLE: no route", 60.0)]
+    fetching = asyncio.create_task(bench.effects.perform(do.Fetch(bench.task)))
+    live = bench.effects.live
+    await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
+    shown = live[bench.task.id]
+    assert (shown.phase, shown.waiting_for) == (Phase.FETCHING, "the control plane: UNAVAILABLE: no route")
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    assert bench.effects.live == {}
+
+
+@pytest.mark.parametrize("missing", ["bundle", "base"])
+async def test_what_is_gone_fails_the_fetch(bench: Bench, missing: str) -> None:
+    """With a reason."""
+    del bench.cache.blobs[getattr(bench.task, missing).digest]
+    event = await bench.effects.perform(do.Fetch(bench.task))
+    assert isinstance(event, on.FetchFailed) and "does not have" in event.reason
+
+
+async def test_a_manifest_that_is_none_fails_the_fetch(bench: Bench) -> None:
+    """The control plane is of another version, or worse."""
+    bench.cache.blobs[bench.task.bundle.digest] = b"{}"
+    event = await bench.effects.perform(do.Fetch(bench.task))
+    assert isinstance(event, on.FetchFailed) and "manifest" in event.reason
+
+
+async def test_training_spools_the_delta(bench: Bench) -> None:
+    """What the worker wrote lies in the spool before anybody is told."""
+    bench.worker.replies = [DONE]
+    event = await bench.effects.perform(do.Train(bench.task, 2))
+    assert event == on.Trained(bench.task.id, 2, digests.of_bytes(DELTA), METRICS)
+    assert bench.spool.held[bench.task.id].read_bytes() == DELTA
+    assert not [path for path in bench.spool.work if path.exists()]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "words"),
+    [
+        (Refused("no column x"), on.TrainingRefused, "no column x"),
+        (Broke("the loss is NaN"), on.TrainingBroke, "the loss is NaN"),
+        (Died("SIGKILL"), on.WorkerDied, "SIGKILL"),
+        (protocol.Trained(METRICS, digests.of_bytes(b"another")), on.TrainingBroke, "announced"),
+        (protocol.Trained(METRICS, None), on.TrainingBroke, "answered with Trained"),
+        (Checked(""), on.TrainingBroke, "answered with Checked"),
+    ],
+)
+async def test_each_end_of_a_training_has_its_event(
+    bench: Bench, reply: protocol.Reply | Exception, kind: type, words: str
+) -> None:
+    """And the half-written delta is deleted."""
+    bench.worker.replies = [reply]
+    event = await bench.effects.perform(do.Train(bench.task, 1))
+    assert isinstance(event, kind) and words in str(event)
+    assert not [path for path in bench.spool.work if path.exists()]
+    assert bench.effects.live == {}
+
+
+async def test_scoring_has_no_delta(bench: Bench) -> None:
+    """A plan that only scores ends in metrics; a delta nobody asked for is none."""
+    scoring = replace(bench.task, plan=Plan(train=False))
+    bench.worker.replies = [protocol.Trained(METRICS, None), DONE]
+    assert await bench.effects.perform(do.Train(scoring, 1)) == on.Scored(scoring.id, 1, METRICS)
+    assert isinstance(await bench.effects.perform(do.Train(scoring, 1)), on.TrainingBroke)
+
+
+async def test_cancelling_a_training_ends_the_worker(bench: Bench) -> None:
+    """StopTraining is that, and no event comes of it."""
+    bench.worker.replies = [None]
+    training = asyncio.create_task(bench.effects.perform(do.Train(bench.task, 1)))
+    await until(lambda: bench.effects.live.get(bench.task.id, NOTHING).steps, "a step")
+    assert bench.effects.live[bench.task.id].loss == 0.5
+    training.cancel()
+    await asyncio.wait([training])
+    assert bench.worker.killed == 1 and bench.effects.live == {}
+
+
+async def test_an_upload_goes_on_until_a_receipt_comes(bench: Bench) -> None:
+    """Whatever the trouble in between."""
+    bench.worker.replies = [DONE]
+    await bench.effects.perform(do.Train(bench.task, 1))
+    receipt = Receipt(ReceiptKind.TOO_LATE, reason="the round is over")
+    bench.uplink.receipts = [Unavailable("a"), Unavailable("b", 0.01), Gone("c"), receipt]
+    event = await bench.effects.perform(bench.upload(bench.task))
+    assert event == on.Receipted(bench.task.id, receipt)
+    assert [(offer.task, offer.codec) for offer in bench.uplink.offers] == 4 * [(bench.task.id, "f32")]
+
+
+async def test_a_lost_delta_is_told_not_sent(bench: Bench) -> None:
+    """The machine decides whether to train again."""
+    event = await bench.effects.perform(bench.upload(bench.task))
+    assert isinstance(event, on.SpoolLost) and event.attempt == 1
+    assert bench.uplink.offers == []
+
+
+async def test_a_nudge_ends_the_pauses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a Sync was answered, an upload need not sleep on; a server's wish is respected."""
+    monkeypatch.setattr("headwater_agent.effects.random", lambda: 1.0)
+    monkeypatch.setattr("headwater_agent.effects.delay_s", lambda attempt, *, chance: 3600.0)
+    bench.uplink.answers = [Unavailable("x"), SyncAnswer(7, 1, 1, False, (), (), 30)]
+    syncing = asyncio.create_task(bench.effects.perform(do.Sync()))
+    async with asyncio.timeout(5):
+        while not syncing.done():
+            await asyncio.sleep(0.01)
+            bench.effects.nudge()
+    assert isinstance(syncing.result(), on.Synced)
+
+
+async def test_a_box_below_the_known_epoch_jumps_past(bench: Bench) -> None:
+    """And connects anew; one that isn't stays."""
+    bench.uplink.answers = [SyncAnswer(7, 1, 41, False, (), (), 30), SyncAnswer(7, 1, 1, False, (), (), 30)]
+    event = await bench.effects.perform(do.Sync())
+    assert isinstance(event, on.Synced) and event.request.revision == 7
+    assert (bench.link.renewed, await bench.journal.next_epoch()) == (1, 42)
+    await bench.effects.perform(do.Sync())
+    assert bench.link.renewed == 1
+
+
+async def test_a_version_is_checked_then_activated(bench: Bench) -> None:
+    """Fetched, compared with its reference outputs, and only then current."""
+    wanted = bench.deployment()
+    bench.worker.replies = [Checked("")]
+    assert await bench.effects.perform(do.Install(wanted)) == on.Installed(wanted.model, 3)
+    assert bench.shelf.current == {wanted.model: wanted.version}
+    job = bench.worker.jobs[0]
+    assert isinstance(job, protocol.Check) and job.tolerance == wanted.tolerance
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        ([Checked("output y differs by 0.3")], "differs by 0.3"),
+        ([Refused("unknown operator")], "unknown operator"),
+        ([Broke("no memory")], "no memory"),
+        ([Died("SIGSEGV"), Died("SIGSEGV"), Died("SIGSEGV")], "3 times, the last time so: SIGSEGV"),
+        ([DONE], "answered the check with Trained"),
+    ],
+)
+async def test_a_version_that_fails_its_check_is_not_activated(
+    bench: Bench, replies: list[protocol.Reply | Exception | None], words: str
+) -> None:
+    """The one before stays, and the reason is reported."""
+    bench.worker.replies = replies
+    event = await bench.effects.perform(do.Install(bench.deployment()))
+    assert isinstance(event, on.InstallFailed) and words in event.problem
+    assert bench.shelf.current == {}
+
+
+async def test_a_check_survives_a_worker_that_dies_once(bench: Bench) -> None:
+    """It may have been the memory of another."""
+    bench.worker.replies = [Died("SIGKILL"), Checked("")]
+    assert isinstance(await bench.effects.perform(do.Install(bench.deployment())), on.Installed)
+
+
+async def test_a_version_that_is_here_is_not_fetched_again(bench: Bench, tmp_path: Path) -> None:
+    """A crash after it was shelved, or a way back."""
+    wanted = bench.deployment()
+    bench.shelf.versions[wanted.model, wanted.version] = tmp_path / "shelved.onnx"
+    del bench.cache.blobs[wanted.onnx.digest]
+    bench.worker.replies = [Checked("")]
+    assert isinstance(await bench.effects.perform(do.Install(wanted)), on.Installed)
+
+
+async def test_a_version_the_server_lacks_is_reported(bench: Bench) -> None:
+    """Not waited for."""
+    event = await bench.effects.perform(do.Install(deployment(1)))
+    assert isinstance(event, on.InstallFailed) and "does not have it" in event.problem
+
+
+async def test_stopping_discards_what_was_spooled_a_moment_before(bench: Bench) -> None:
+    """The machine has ended the task before it heard of the delta: nobody else would delete it."""
+    bench.worker.replies = [DONE]
+    await bench.effects.perform(do.Train(bench.task, 1))
+    await bench.effects.perform(do.StopTraining(bench.task.id))
+    assert bench.spool.held == {}
+
+
+async def test_small_commands(bench: Bench) -> None:
+    """Announce and Discard."""
+    assert await bench.effects.perform(do.Announce()) is None
+    assert await bench.effects.perform(do.Discard(TaskId("t1"))) is None
+    assert bench.link.announced == 1
