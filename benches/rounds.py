@@ -59,7 +59,7 @@ def _rounds(folder: Path) -> tuple[Round, ...]:
         run = made.client.runs.start(
             model="wide", dataset="noise", rounds=ROUNDS, learning_rate=0.001, over_select=1.0, holdout=0.0
         )
-        detail = made.finish(run)
+        detail = made.client.runs.wait(run.id, timeout_s=120)
         assert detail.run.state == "completed", detail.run.reason
         return tuple(found for found in detail.rounds if found.merged)
 

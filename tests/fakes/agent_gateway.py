@@ -26,6 +26,8 @@ from headwater_wire.messages import (
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
+from tests.support.cutting import cut
+
 Context = Any
 
 
@@ -100,7 +102,7 @@ class ScriptedGateway(stubs.GatewayServicer):
         if data is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such blob")
             return
-        for number, chunk in enumerate(cut(data[request.offset :])):
+        for number, chunk in enumerate(cut(data[request.offset :], CHUNK_BYTES)):
             if number:
                 await self._befall("Fetch", context)
             await context.write(pb.Chunk(data=chunk))

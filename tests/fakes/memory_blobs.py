@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headwater_control.ports import TakenOver
 from headwater_wire import digests
-from headwater_wire.chunks import Receiver, cut
+from headwater_wire.chunks import CHUNK_BYTES, Receiver
 from headwater_wire.errors import DigestMismatch, LengthMismatch, Malformed
 from headwater_wire.ids import Digest, check_digest
 from headwater_wire.messages import Blob
@@ -51,8 +51,9 @@ class MemoryBlobs:
 
     async def read(self, digest: Digest, offset: int = 0) -> AsyncIterator[bytes]:
         """Give the bytes from `offset` on."""
-        for chunk in cut(self.objects[check_digest(digest)][offset:]):
-            yield chunk
+        data = self.objects[check_digest(digest)]
+        for start in range(offset, len(data), CHUNK_BYTES):
+            yield data[start : start + CHUNK_BYTES]
 
     @asynccontextmanager
     async def stage(self, key: str, announced: Blob) -> AsyncIterator["MemoryStaging"]:

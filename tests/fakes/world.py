@@ -123,12 +123,12 @@ class Box:
         """Offer a delta, and send it if it is wanted."""
         data = f"{self.name} {task.round}".encode() if data is None else data
         offer = self.offer(task, data, metrics)
-        receipt = await deltas.offer(self.world, offer)
-        if receipt is None:
-            async with self.world.blobs.stage(task.id, offer.delta) as staging:
-                await staging.write(data)
-                receipt = await deltas.commit(self.world, offer, staging)
-        return receipt
+        answer = await deltas.offer(self.world, offer)
+        if isinstance(answer, Receipt):
+            return answer
+        async with self.world.blobs.stage(task.id, offer.delta) as staging:
+            await staging.write(data)
+            return await deltas.commit(self.world, offer, answer, staging)
 
     async def work(self) -> None:
         """Sync, then do every task."""

@@ -2,27 +2,15 @@
 
 import pytest
 from headwater_wire import digests
-from headwater_wire.chunks import CHUNK_BYTES, Receiver, cut
+from headwater_wire.chunks import Receiver
 from headwater_wire.errors import DigestMismatch, LengthMismatch
 from headwater_wire.messages import Blob
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cutting import cut
+
 DATA = st.binary(max_size=200)
-
-
-@given(data=DATA, size=st.integers(1, 50))
-def test_what_is_cut_can_be_joined(data: bytes, size: int) -> None:
-    """Chunks are bytes, none empty, all but the last full."""
-    chunks = list(cut(memoryview(data), size))
-    assert b"".join(chunks) == data
-    assert all(type(chunk) is bytes and len(chunk) == size for chunk in chunks[:-1])
-    assert all(chunks)
-
-
-def test_chunks_are_256_kib_unless_told_otherwise() -> None:
-    """The size that gRPC moves fastest."""
-    assert [len(chunk) for chunk in cut(bytes(CHUNK_BYTES + 1))] == [256 * 1024, 1]
 
 
 @given(data=DATA, size=st.integers(1, 50), breaks=st.lists(st.integers(0, 200), max_size=5))

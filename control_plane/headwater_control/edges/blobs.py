@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from headwater_wire import digests, durable
-from headwater_wire.chunks import CHUNK_BYTES, Receiver, cut
+from headwater_wire.chunks import CHUNK_BYTES, Receiver
 from headwater_wire.errors import DigestMismatch, LengthMismatch, Malformed
 from headwater_wire.ids import Digest, check_digest
 from headwater_wire.messages import Blob
@@ -18,7 +18,6 @@ from headwater_wire.messages import Blob
 from headwater_control.ports import TakenOver
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_READ_BYTES = 4 * CHUNK_BYTES  # per turn in a thread: the hop costs as much as reading 256 KiB
 
 
 class FolderBlobs:
@@ -53,12 +52,11 @@ class FolderBlobs:
         return place
 
     async def read(self, digest: Digest, offset: int = 0) -> AsyncIterator[bytes]:
-        """Give the bytes from `offset` on, in chunks of 256 KiB; raise `KeyError` if there is no such blob."""
+        """Give the bytes from `offset` on, in chunks of 1 MiB; raise `KeyError` if there is no such blob."""
         place = self._place(digest)
         while data := await asyncio.to_thread(_pread, place, offset):
             offset += len(data)
-            for chunk in cut(data):
-                yield chunk
+            yield data
 
     @asynccontextmanager
     async def stage(self, key: str, announced: Blob) -> AsyncIterator["FolderStaging"]:
@@ -247,7 +245,7 @@ def _pread(place: Path, offset: int) -> bytes:
     except FileNotFoundError as error:
         raise KeyError(place.name) from error
     try:
-        return os.pread(descriptor, _READ_BYTES, offset)
+        return os.pread(descriptor, CHUNK_BYTES, offset)
     finally:
         os.close(descriptor)
 

@@ -22,7 +22,7 @@ from headwater_control.service.world import World
 
 log = logging.getLogger(__name__)
 
-MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 256 KiB; a Sync of a thousand tasks is 400 KB
+MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 1 MiB; a Sync of a thousand tasks is 400 KB
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server would quietly take half of the calls
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -70,7 +70,7 @@ class GrpcGate(stubs.GatewayServicer):
             digest = check_digest(request.digest)
             with self._admitted("fetches", self.fetches):
                 async with asyncio.timeout(self.patience.read_s) as deadline:
-                    await deltas.may_fetch(self.world, device, digest)
+                    task = await deltas.may_fetch(self.world, device, digest)
                     size = await self.world.blobs.size(digest)
                     if size is None:
                         raise Refused(Code.NOT_FOUND, f"there is no blob {digest}: sync, and see what is wanted now")
@@ -83,8 +83,8 @@ class GrpcGate(stubs.GatewayServicer):
                             sent += len(chunk)
                             deadline.reschedule(asyncio.get_running_loop().time() + self.patience.read_s)
                     finally:
-                        if sent:
-                            await deltas.fetched(self.world, device, digest, sent)
+                        if sent and task is not None:
+                            await deltas.fetched(self.world, task, sent)
 
     async def UploadDelta(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         """Take a delta: an offer, then chunks from the offset that we answer, then a receipt from us."""
@@ -92,10 +92,14 @@ class GrpcGate(stubs.GatewayServicer):
             with self._admitted("uploads", self.uploads):
                 async with asyncio.timeout(self.patience.part_s) as deadline:
                     offer = _offer(await context.read())
-                    receipt = await deltas.offer(self.world, offer) or await self._take(offer, deadline, context)
-                    await context.write(pb.UploadReply(receipt=receipt_to(receipt)))
+                    answer = await deltas.offer(self.world, offer)
+                    if isinstance(answer, deltas.Expected):
+                        answer = await self._take(offer, answer, deadline, context)
+                    await context.write(pb.UploadReply(receipt=receipt_to(answer)))
 
-    async def _take(self, offer: Offer, deadline: asyncio.Timeout, context: Context) -> Receipt:
+    async def _take(
+        self, offer: Offer, expected: deltas.Expected, deadline: asyncio.Timeout, context: Context
+    ) -> Receipt:
         """Receive and commit. A second upload of the task takes the staging over, and this one ends."""
         now = asyncio.get_running_loop().time
         async with self.world.blobs.stage(offer.task, offer.delta) as staging:
@@ -104,7 +108,7 @@ class GrpcGate(stubs.GatewayServicer):
                 await staging.write(_chunk(await context.read(), staging.offset, offer.delta.size))
                 deadline.reschedule(now() + self.patience.part_s)
             deadline.reschedule(now() + self.patience.commit_s)
-            return await deltas.commit(self.world, offer, staging)
+            return await deltas.commit(self.world, offer, expected, staging)
 
     @contextmanager
     def _admitted(self, what: str, most: int) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The use cases behind uploads and fetches: a delta in, exactly once; blobs out, to those who need them."""
 
+from dataclasses import dataclass
 from math import isfinite
 
 from headwater_wire.crashpoint import crashpoint
@@ -18,37 +19,41 @@ _BYTES_PER_ELEMENT = 4
 _HEADER_BYTES = 1 << 16  # what a codec may add to the numbers, generously: an offer beyond it is refused unseen
 
 
-async def offer(world: World, offer: Offer) -> Receipt | None:
-    """Say what becomes of an offered delta: a final receipt, or None: send it."""
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An offered delta is to be sent: so many numbers."""
+
+    elements: int
+
+
+async def offer(world: World, offer: Offer) -> Receipt | Expected:
+    """Say what becomes of an offered delta: a final receipt, or that it is to be sent."""
     now = world.clock.now()
     async with world.store.read() as tx:
         task = await tx.tasks.get(offer.task)
         if (receipt := await _final(tx, task, offer)) or task is None:
-            return receipt
-        problem = await _objection(tx, task, offer)
+            return receipt or _unknown(offer)
+        run = await find_run(tx, task.run)
+        elements = (await find_model(tx, run.spec.model)).elements
+        problem = await _objection(tx, task, offer, elements)
     if problem:
-        return await _refuse(world, task, problem)
+        return await _refuse(world, offer, problem)
     if (now - (task.progress_at or task.opened_at)).total_seconds() > world.settings.heartbeat_busy_s:
         uploading = Progress(task.id, Phase.UPLOADING, task.step, task.steps, task.loss)
         async with world.store.write() as tx:  # an upload is progress, though no heartbeat has told it yet
             await tx.tasks.note([(task.device, uploading)], now)
-    return None
+    return Expected(elements)
 
 
-async def commit(world: World, offer: Offer, staging: Staging) -> Receipt:
+async def commit(world: World, offer: Offer, expected: Expected, staging: Staging) -> Receipt:
     """Check a delta that has arrived whole, make it durable, then its row: the receipt says what came of it.
 
     Raises `DigestMismatch` or `LengthMismatch` if the bytes are not the announced ones: send them again.
     """
-    async with world.store.read() as tx:
-        task = await tx.tasks.get(offer.task)
-        if (receipt := await _final(tx, task, offer)) or task is None:
-            return receipt or _unknown(offer)
-        elements = (await find_model(tx, (await find_run(tx, task.run)).spec.model)).elements
     try:
-        await world.offload.check_delta(await staging.path(), offer.codec, elements)
+        await world.offload.check_delta(await staging.path(), offer.codec, expected.elements)
     except Unusable as error:
-        return await _refuse(world, task, str(error))
+        return await _refuse(world, offer, str(error))
     async with world.holds.hold(offer.delta.digest):
         blob = await staging.commit()
         crashpoint("control.delta.blob")
@@ -57,25 +62,22 @@ async def commit(world: World, offer: Offer, staging: Staging) -> Receipt:
     return receipt
 
 
-async def may_fetch(world: World, device: DeviceId, digest: Digest) -> None:
-    """Raise `NotFound` unless an open task or a deployment of this device needs the blob."""
+async def may_fetch(world: World, device: DeviceId, digest: Digest) -> TaskId | None:
+    """Give the open task of this device that needs the blob; None if a deployment does; else raise `NotFound`."""
     async with world.store.read() as tx:
-        if await _needing(tx, device, digest) is not None:
-            return
+        if (task := await _needing(tx, device, digest)) is not None:
+            return task
         for deployment in await tx.rollouts.desired(device):
             release = (await find_version(tx, deployment.version)).release
             if release and digest in (release.onnx.digest, release.reference.digest):
-                return
+                return None
     raise NotFound(f"no open task or deployment of device {device} needs blob {digest}: sync again")
 
 
-async def fetched(world: World, device: DeviceId, digest: Digest, size: int) -> None:
-    """Count bytes sent to a device for the open task that needs the blob, if one does."""
-    async with world.store.read() as tx:
-        task = await _needing(tx, device, digest)
-    if task is not None and size > 0:
-        async with world.store.write() as tx:
-            await tx.tasks.add_bytes_down(task, size)
+async def fetched(world: World, task: TaskId, size: int) -> None:
+    """Count bytes sent to a device for a task."""
+    async with world.store.write() as tx:
+        await tx.tasks.add_bytes_down(task, size)
 
 
 def implausible(metrics: Metrics) -> str:
@@ -129,29 +131,31 @@ def _unknown(offer: Offer) -> Receipt:
     return Receipt(ReceiptKind.REFUSED, reason=f"there is no task {offer.task}")
 
 
-async def _objection(tx: Transaction, task: TaskRecord, offer: Offer) -> str:
+async def _objection(tx: Transaction, task: TaskRecord, offer: Offer, elements: int) -> str:
     """Say why an offer for an open task can't be taken; "" if it can."""
-    run = await find_run(tx, task.run)
     record = await tx.runs.round(task.run, task.round)
-    model = await find_model(tx, run.spec.model)
-    most = model.elements * _BYTES_PER_ELEMENT + _HEADER_BYTES
+    most = elements * _BYTES_PER_ELEMENT + _HEADER_BYTES
     if record is None or record.evaluate:
         return "it offered a delta where only a score was asked for"
     if offer.codec != CODEC:
         return f"the delta is coded as {offer.codec}, but {CODEC} was asked for: agent and control plane differ"
     if not 0 < offer.delta.size <= most:
-        return f"the delta has {offer.delta.size} bytes; one of {model.elements} float32 has at most {most}"
+        return f"the delta has {offer.delta.size} bytes; one of {elements} float32 has at most {most}"
     if offer.metrics.examples < 1:
         return "the delta was trained on no examples"
     return implausible(offer.metrics)
 
 
-async def _refuse(world: World, task: TaskRecord, problem: str) -> Receipt:
-    """Fail a task for a delta that can't be used: the reason stands on the task."""
+async def _refuse(world: World, offer: Offer, problem: str) -> Receipt:
+    """Fail a task for a delta that can't be used: the reason stands on the task. One that has ended keeps its end."""
     async with work(world) as unit:
-        await unit.tx.tasks.close(task.id, TaskState.FAILED, at=world.clock.now(), reason=f"delta refused: {problem}")
-        unit.rung.add(task.run)
-    return Receipt(ReceiptKind.REFUSED, reason=problem)
+        reason = f"delta refused: {problem}"
+        closed = await unit.tx.tasks.close(offer.task, TaskState.FAILED, at=world.clock.now(), reason=reason)
+        task = await unit.tx.tasks.get(offer.task)
+        if closed and task is not None:
+            unit.rung.add(task.run)
+            return Receipt(ReceiptKind.REFUSED, reason=problem)
+        return await _final(unit.tx, task, offer) or _unknown(offer)
 
 
 async def _needing(tx: Transaction, device: DeviceId, digest: Digest) -> TaskId | None:
