@@ -89,8 +89,8 @@ async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Ef
                 await shell.deliver(event)
 
             def changed(session: Session) -> None:
-                if _stages(session) != stages[0]:
-                    stages[0] = _stages(session)
+                if _shown(session) != shown[0]:
+                    shown[0] = _shown(session)
                     link.pulse()
 
             def vitals() -> Vitals:
@@ -109,7 +109,7 @@ async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Ef
             await surveyor.recall()
             box = Box(device, surveyor.facts(), config.training.max_attempts)
             shell = Shell(await journal.load(box), journal, changed)
-            stages = [_stages(shell.session)]
+            shown = [_shown(shell.session)]
             spool = FolderSpool(state)
             for problem in journal.problems:
                 _log.error("%s; the next Sync heals what was lost", problem)
@@ -145,8 +145,9 @@ def _alone(state: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _stages(session: Session) -> tuple[tuple[str, Stage], ...]:
-    return tuple((held.task.id, held.stage) for held in session.held)
+def _shown(session: Session) -> object:
+    """Say what a heartbeat should show at once: phases, and the pace itself."""
+    return session.heartbeat_s, tuple((held.task.id, held.stage) for held in session.held)
 
 
 def _insist(running: list[asyncio.Task[None]]) -> None:
