@@ -91,14 +91,22 @@ class Coordinator:
         pause_s = _FIRST_PAUSE_S
         while True:
             began_at = clock.now()
+            trouble: BaseExceptionGroup[Exception] | None = None
+            # In a task of its own: up to Python 3.12 a TaskGroup may leave the task around it marked as cancelled, and
+            # lose a cancellation from outside that comes while a child of it fails.
+            leading = asyncio.create_task(self._lead(run), name=f"coordinator.{run}.lead")
             try:
-                if await self._lead(run):
+                if await leading:
                     return
                 pause_s = _FIRST_PAUSE_S  # another one leads: look now and then
             except* Fenced:
                 _LOG.info("another coordinator leads run %s now", run)
-            except* Exception as trouble:
-                _LOG.exception("run %s: trying again in %g s", run, pause_s)
+            except* Exception as found:
+                trouble = found  # to wait in here would wrap a cancellation into a group
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError
+            if trouble:
+                _LOG.error("run %s: trying again in %g s", run, pause_s, exc_info=trouble)
                 await self._tell(run, trouble)
             if (clock.now() - began_at).total_seconds() > _LONGEST_PAUSE_S:
                 pause_s = _FIRST_PAUSE_S

@@ -261,3 +261,36 @@ async def test_ready_means_that_the_loop_advances(world: World, clock: FakeClock
     assert not Coordinator(world, "b").ready
     await clock.advance(world.settings.lease_ttl_s)
     assert not coordinator.ready
+
+
+class StuckOffload(FakeOffload):
+    """Merges until told how that ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def merge(self, job: MergeJob) -> None:
+        """Wait."""
+        await self.end
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_stop_is_not_lost_in_a_failure(world: World, publisher: FakePublisher, turns: int) -> None:
+    """Cancelled in the very moment in which a merge fails, it ends, and tries nothing again."""
+    offload = StuckOffload()
+    world = replace(world, offload=offload)
+    box = await Box(world, "box-0").register()
+    task = asyncio.create_task(Coordinator(world, "a").run(), name="test.coordinator")
+    await settle()
+    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    await settle()
+    await obey(publisher, [box])
+    assert (await show(world, run.id)).rounds[0].round.state is RoundState.MERGING
+    task.cancel()
+    for _ in range(turns):  # of the loop: until the cancellation has come down to the merge
+        await asyncio.sleep(0)
+    if not offload.end.done():
+        offload.end.set_exception(OffloadFailed("no memory"))
+    await settle()
+    assert task.cancelled(), task
