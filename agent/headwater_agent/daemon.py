@@ -31,6 +31,7 @@ from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 
 _INSIST_S = 3.0
+_BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +96,8 @@ async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Ef
 
             def vitals() -> Vitals:
                 session = shell.session
-                return Vitals(session.revision, progress(session, effects.live), session.heartbeat_s)
+                pace_s = min(session.heartbeat_s, _BUSY_S) if session.held else session.heartbeat_s
+                return Vitals(session.revision, progress(session, effects.live), pace_s)
 
             link = Link(
                 config.control_plane.broker,
