@@ -184,6 +184,7 @@ class Effects:
             async with self._uploads:
                 return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged)
         except Damaged as error:
+            _log.warning("task %s: what it had trained is lost: %s", task.id, error)
             return on.SpoolLost(task.id, command.attempt, str(error))
         finally:
             self.live.pop(task.id, None)

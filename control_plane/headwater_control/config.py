@@ -29,6 +29,7 @@ class Settings:
     uploads: int = 16  # deltas received at the same time; more are asked to come back
     heartbeat_idle_s: int = 60  # how often a device shows a sign of life
     heartbeat_busy_s: int = 10  # and one with an open task
+    presence_grace_s: int = 30  # a round waits so long for a device that went offline
     model_size_limit_mb: int = 2048  # of an uploaded ONNX or parameter file
     log_level: str = "info"
 

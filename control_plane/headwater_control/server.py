@@ -131,6 +131,7 @@ def _world(settings: Settings, data: DataDir, store: Store, offload: ProcessOffl
             work_dir=data.work,
             heartbeat_idle_s=settings.heartbeat_idle_s,
             heartbeat_busy_s=settings.heartbeat_busy_s,
+            presence_grace_s=settings.presence_grace_s,
         ),
     )
 

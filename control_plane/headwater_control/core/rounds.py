@@ -124,6 +124,8 @@ def close(
     succeeded = tuple(task.id for task in tasks if task.state is TaskState.SUCCEEDED)
     if len(succeeded) < record.quorum:
         reason = f"{len(succeeded)} of {len(tasks)} asked reported, at least {record.quorum} had to: {why}"
+        if told := next((task for task in tasks if task.state in {TaskState.FAILED, TaskState.REJECTED}), None):
+            reason += f"; {told.device} said: {told.reason}"
         record = replace(record, state=RoundState.ABANDONED, collected_at=now, closed_at=now, reason=reason)
         return advance(run, record, before, now), record
     if record.evaluate:
@@ -179,7 +181,11 @@ def _collect(view: Snapshot, now: datetime) -> tuple[Decision, ...]:
     waiting = [task for task in view.tasks if task.state is TaskState.OPEN]
     reported = sum(task.state is TaskState.SUCCEEDED for task in view.tasks)
     if reported >= target:
-        dropped = tuple(Dropped(task, TaskState.CANCELLED, "the round closed without it") for task in waiting)
+        lost = {task.id: f": {why}" for task, moment, why in _given_up(view) if moment <= now}
+        dropped = tuple(
+            Dropped(task, TaskState.CANCELLED, f"the round closed without it{lost.get(task.id, '')}")
+            for task in waiting
+        )
         return (Close("the target was reached", dropped),)
     if now >= view.round.deadline:
         dropped = tuple(Dropped(task, TaskState.TIMED_OUT, "the round's deadline passed") for task in waiting)
