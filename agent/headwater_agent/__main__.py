@@ -55,6 +55,8 @@ def _run(config: Config, options: argparse.Namespace) -> None:
     import asyncio
     import logging
 
+    from headwater_wire.allocator import keep_freed_chunks
+
     from headwater_agent.daemon import run
     from headwater_agent.ports import AgentError
 
@@ -62,6 +64,7 @@ def _run(config: Config, options: argparse.Namespace) -> None:
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("mqtt").setLevel(logging.WARNING)  # aiomqtt's own
+    keep_freed_chunks()
     try:
         asyncio.run(run(config, os.environ))
     except (AgentError, OSError) as error:

@@ -22,6 +22,7 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         # Not before the settings are known to be good: these take most of the start-up time.
         import uvloop
+        from headwater_wire.allocator import keep_freed_chunks
 
         from headwater_control.datadir import Endpoints
         from headwater_control.server import serve
@@ -32,6 +33,7 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
             sys.stdout.write(f"headwater is ready: {at.http}  gRPC {at.grpc}  {at.mqtt}  data {settings.data_path}\n")
             sys.stdout.flush()
 
+        keep_freed_chunks()
         uvloop.run(serve(settings, ready))
     except (BadSetting, ExceptionGroup) as error:
         first = _first(error)

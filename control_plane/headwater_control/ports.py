@@ -270,7 +270,7 @@ class Blobs(Protocol):
         """Name a local file with the blob's bytes, for a child process; raise `KeyError` if there is none."""
 
     def read(self, digest: Digest, offset: int = 0) -> AsyncIterator[bytes]:
-        """Give the bytes from `offset` on, in chunks of 1 MiB; raise `KeyError` if there is no such blob."""
+        """Give the bytes from `offset` on, in chunks of 512 KiB; raise `KeyError` if there is no such blob."""
 
     def stage(self, key: str, announced: Blob) -> AbstractAsyncContextManager[Staging]:
         """Open, or reopen, an unfinished upload. Leaving the context keeps it, unless it was committed.

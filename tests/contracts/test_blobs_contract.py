@@ -54,7 +54,7 @@ async def test_what_was_put_is_there_under_its_sha256(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize("offset", [0, 1, CHUNK_BYTES, 4 * CHUNK_BYTES + 1, len(LONG) - 1, len(LONG)])
 async def test_reading_goes_on_from_any_offset(blobs: Blobs, offset: int) -> None:
-    """From an offset come the rest's bytes, in chunks of at most 1 MiB."""
+    """From an offset come the rest's bytes, in chunks of at most 512 KiB."""
     blob = await blobs.put(LONG)
     chunks = [chunk async for chunk in blobs.read(blob.digest, offset)]
     assert b"".join(chunks) == LONG[offset:]

@@ -52,7 +52,7 @@ class FolderBlobs:
         return place
 
     async def read(self, digest: Digest, offset: int = 0) -> AsyncIterator[bytes]:
-        """Give the bytes from `offset` on, in chunks of 1 MiB; raise `KeyError` if there is no such blob."""
+        """Give the bytes from `offset` on, in chunks of 512 KiB; raise `KeyError` if there is no such blob."""
         place = self._place(digest)
         while data := await asyncio.to_thread(_pread, place, offset):
             offset += len(data)

@@ -22,7 +22,7 @@ from headwater_control.service.world import World
 
 log = logging.getLogger(__name__)
 
-MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 1 MiB; a Sync of a thousand tasks is 400 KB
+MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 512 KiB; a Sync of a thousand tasks is 400 KB
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server would quietly take half of the calls
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),

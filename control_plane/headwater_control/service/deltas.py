@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from headwater_wire.crashpoint import crashpoint
+from headwater_wire.errors import DigestMismatch
 from headwater_wire.ids import DeviceId, Digest, TaskId
 from headwater_wire.messages import Blob, Metrics, Offer, Phase, Progress, Receipt, ReceiptKind
 
@@ -12,6 +13,7 @@ from headwater_control.core.runs import RunState, TaskRecord, TaskState
 from headwater_control.ports import Staging, Transaction, Unusable
 from headwater_control.service.errors import NotFound
 from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.mismatches import ATTEMPTS
 from headwater_control.service.work import work
 from headwater_control.service.world import World
 
@@ -48,12 +50,16 @@ async def offer(world: World, offer: Offer) -> Receipt | Expected:
 async def commit(world: World, offer: Offer, expected: Expected, staging: Staging) -> Receipt:
     """Check a delta that has arrived whole, make it durable, then its row: the receipt says what came of it.
 
-    Raises `DigestMismatch` or `LengthMismatch` if the bytes are not the announced ones: send them again.
+    Raises `DigestMismatch` if the bytes are not the announced ones: send them again; after a few times it is refused.
     """
     try:
         await world.offload.check_delta(await staging.path(), offer.codec, expected.elements)
     except Unusable as error:
         return await _refuse(world, offer, str(error))
+    except DigestMismatch as error:
+        if not world.mismatches.too_many(offer.task):
+            raise
+        return await _refuse(world, offer, f"it came damaged {ATTEMPTS} times; the last time {error}")
     async with world.holds.hold(offer.delta.digest):
         blob = await staging.commit()
         crashpoint("control.delta.blob")

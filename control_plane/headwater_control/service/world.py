@@ -6,6 +6,7 @@ from pathlib import Path
 from headwater_control.ports import Blobs, Clock, Ids, Offload, Publisher, Store
 from headwater_control.service.bells import Bells
 from headwater_control.service.holds import Holds
+from headwater_control.service.mismatches import Mismatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,4 @@ class World:
     bells: Bells
     settings: Settings
     holds: Holds = field(default_factory=Holds)
+    mismatches: Mismatches = field(default_factory=Mismatches)
