@@ -9,20 +9,17 @@ from headwater_wire.messages import (
     DeploymentReport,
     Evaluated,
     Failed,
-    Outcome,
     Rejected,
     SyncAnswer,
     SyncRequest,
     Task,
-    TaskReport,
 )
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.eligibility import denial_key, objection
+from headwater_agent.core.course import Next, finish, give_up, put, report, settle, start, stop, upload
+from headwater_agent.core.eligibility import objection
 from headwater_agent.core.session import (
-    Denied,
-    Finished,
     Held,
     Install,
     InstallState,
@@ -31,10 +28,6 @@ from headwater_agent.core.session import (
     Stage,
 )
 
-DENIED_MS = 24 * 3600 * 1000
-FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
-
-Next = tuple[Session, tuple[do.Command, ...]]
 _Fetching = on.Fetched | on.FetchFailed
 _Training = on.Trained | on.Scored | on.TrainingRefused | on.TrainingBroke | on.WorkerDied
 
@@ -45,7 +38,7 @@ def step(session: Session, event: on.Event, *, at_s: float) -> Next:
     A late or repeated event changes nothing.
     """
     session, commands = _react(session, event, at_s)
-    session, more = _settle(session, at_s)
+    session, more = settle(session, at_s)
     return session, commands + more
 
 
@@ -56,12 +49,12 @@ def resume(session: Session, *, at_s: float) -> Next:
     for held in session.held:
         match held.stage:
             case Stage.SPOOLED:
-                commands += (_upload(held),)
+                commands += (upload(held),)
             case Stage.TRAINING if held.attempts >= session.box.max_attempts:
-                session, more = _give_up(session, held, "the agent died with it", at_s)
+                session, more = give_up(session, held, "the agent died with it", at_s)
                 commands += more
             case Stage.FETCHING | Stage.TRAINING:
-                session = _put(session, replace(held, stage=Stage.ACCEPTED))
+                session = put(session, replace(held, stage=Stage.ACCEPTED))
             case Stage.ACCEPTED:
                 pass
             case _:
@@ -69,7 +62,7 @@ def resume(session: Session, *, at_s: float) -> Next:
     commands += tuple(do.Install(i.deployment) for i in session.installs if i.state is InstallState.WANTED)
     if session.reports or session.install_reports:
         commands += (do.Sync(),)
-    session, more = _settle(session, at_s)
+    session, more = settle(session, at_s)
     return session, commands + more
 
 
@@ -77,7 +70,7 @@ def stand_down(session: Session) -> Session:
     """Say what to remember when the agent stops in good order: a training it ends itself is no failed attempt."""
     for held in session.held:
         if held.stage is Stage.TRAINING:
-            session = _put(session, replace(held, stage=Stage.ACCEPTED, attempts=held.attempts - 1))
+            session = put(session, replace(held, stage=Stage.ACCEPTED, attempts=held.attempts - 1))
     return session
 
 
@@ -107,7 +100,7 @@ def _react(session: Session, event: on.Event, at_s: float) -> Next:
             held = session.holding(task)
             if held is None or held.stage is not Stage.SPOOLED:
                 return session, ()
-            return _finish(session, held), (do.Discard(task),)
+            return finish(session, held), (do.Discard(task),)
         case on.Installed(model, generation):
             return _end_install(session, model, generation, InstallState.INSTALLED, "")
         case on.InstallFailed(model, generation, problem):
@@ -125,13 +118,13 @@ def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: f
         case _ if held is None:
             return session, ()
         case on.Fetched() if held.stage is Stage.FETCHING:
-            return _start(session, held)
+            return start(session, held)
         case on.FetchFailed(_, reason) if held.stage is Stage.FETCHING:
-            return _report(session, held, Failed(reason))
+            return report(session, held, Failed(reason))
         case on.SpoolLost(_, attempt, reason) if (held.stage, held.attempts) == (Stage.SPOOLED, attempt):
             if attempt >= session.box.max_attempts:
-                return _report(session, held, Failed(reason))
-            return _put(session, replace(held, stage=Stage.ACCEPTED, delta=None, metrics=None)), ()
+                return report(session, held, Failed(reason))
+            return put(session, replace(held, stage=Stage.ACCEPTED, delta=None, metrics=None)), ()
         case on.Fetched() | on.FetchFailed() | on.SpoolLost():
             return session, ()
         case _ if (held.stage, held.attempts) == (Stage.TRAINING, event.attempt):
@@ -144,17 +137,17 @@ def _end_training(session: Session, held: Held, event: _Training, at_s: float) -
     match event:
         case on.Trained(_, _, delta, metrics):
             spooled = replace(held, stage=Stage.SPOOLED, delta=delta, metrics=metrics)
-            return _put(session, spooled), (_upload(spooled),)
+            return put(session, spooled), (upload(spooled),)
         case on.Scored(_, _, metrics):
-            return _report(session, held, Evaluated(metrics))
+            return report(session, held, Evaluated(metrics))
         case on.TrainingRefused(_, _, reason):
-            return _report(session, held, Rejected(reason))
+            return report(session, held, Rejected(reason))
         case on.TrainingBroke(_, _, reason):
-            return _report(session, held, Failed(reason))
+            return report(session, held, Failed(reason))
         case on.WorkerDied(_, _, how) if held.attempts >= session.box.max_attempts:
-            return _give_up(session, held, how, at_s)
+            return give_up(session, held, how, at_s)
         case on.WorkerDied():
-            return _start(session, held)
+            return start(session, held)
         case _:
             assert_never(event)
 
@@ -218,7 +211,7 @@ def _accept(session: Session, task: Task, at_s: float) -> Next:
         return session, ()
     held = Held(task, number=max((other.number for other in session.held), default=0) + 1)
     if reason := objection(session, task, now_ms=now_ms):
-        return _report(session, held, Rejected(reason))
+        return report(session, held, Rejected(reason))
     return replace(session, held=(*session.held, held)), ()
 
 
@@ -226,7 +219,7 @@ def _drop(session: Session, held: Held) -> Next:
     """End a task the control plane has closed; a delta that is spooled is offered all the same, for its receipt."""
     if held.stage is Stage.SPOOLED:
         return session, ()
-    return _finish(session, held), _stop(held)
+    return finish(session, held), stop(held)
 
 
 def _want(session: Session, deployment: Deployment) -> Next:
@@ -248,75 +241,6 @@ def _end_install(session: Session, model: ModelName, generation: int, state: Ins
     )
     session = _put_install(session, replace(current, state=state))
     return replace(session, install_reports=(*session.install_reports, report)), (do.Sync(),)
-
-
-# ── a task's way ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _settle(session: Session, at_s: float) -> Next:
-    """Let what is too late go, and begin the next task if none is being worked on."""
-    now_ms = session.time.now_ms(at_s)
-    commands: tuple[do.Command, ...] = ()
-    for held in session.held:
-        if held.stage is Stage.SPOOLED or now_ms < held.task.deadline_ms:
-            continue
-        if held.stage is Stage.ACCEPTED and not held.attempts:
-            session = _finish(session, held)
-        else:
-            commands += _stop(held)
-            session, more = _report(session, held, Failed("its deadline passed before it was trained"))
-            commands += more
-    finished = tuple(item for item in session.finished if now_ms < item.deadline_ms)[-FINISHED_KEPT:]
-    denied = tuple(item for item in session.denied if now_ms < item.until_ms)
-    if (finished, denied) != (session.finished, session.denied):
-        session = replace(session, finished=finished, denied=denied)
-    if any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
-        return session, commands
-    for held in session.held:
-        if held.stage is Stage.ACCEPTED:
-            return _put(session, replace(held, stage=Stage.FETCHING)), (*commands, do.Fetch(held.task))
-    return session, commands
-
-
-def _start(session: Session, held: Held) -> Next:
-    started = replace(held, stage=Stage.TRAINING, attempts=held.attempts + 1)
-    return _put(session, started), (do.Train(held.task, started.attempts),)
-
-
-def _upload(held: Held) -> do.Upload:
-    assert held.delta is not None and held.metrics is not None, "a spooled task has both"
-    return do.Upload(held.task, held.attempts, held.delta, held.metrics)
-
-
-def _stop(held: Held) -> tuple[do.Command, ...]:
-    return (do.StopTraining(held.task.id),) if held.stage in {Stage.FETCHING, Stage.TRAINING} else ()
-
-
-def _give_up(session: Session, held: Held, how: str, at_s: float) -> Next:
-    reason = f"training it ended the worker {held.attempts} times, the last time so: {how}"
-    denied = Denied(
-        denial_key(held.task, session.dataset(held.task.dataset)),
-        f"this model on dataset {held.task.dataset!r} is not tried for a day, since {reason}",
-        session.time.now_ms(at_s) + DENIED_MS,
-    )
-    return _report(replace(session, denied=(*session.denied, denied)), held, Failed(reason))
-
-
-def _report(session: Session, held: Held, outcome: Outcome) -> Next:
-    session = _finish(session, held)
-    return replace(session, reports=(*session.reports, TaskReport(held.task.id, outcome))), (do.Sync(),)
-
-
-def _finish(session: Session, held: Held) -> Session:
-    return replace(
-        session,
-        held=tuple(other for other in session.held if other.task.id != held.task.id),
-        finished=(*session.finished, Finished(held.task.id, held.task.deadline_ms)),
-    )
-
-
-def _put(session: Session, held: Held) -> Session:
-    return replace(session, held=tuple(held if h.task.id == held.task.id else h for h in session.held))
 
 
 def _put_install(session: Session, install: Install) -> Session:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.machine import DENIED_MS, resume, stand_down, step, wake_at_s
+from headwater_agent.core.course import DENIED_MS
+from headwater_agent.core.machine import resume, stand_down, step, wake_at_s
 from headwater_agent.core.session import Box, DatasetFact, InstallState, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
 from headwater_wire.messages import Failed, Phase, Plan, Progress, Receipt, ReceiptKind, Rejected, SyncAnswer
@@ -332,3 +333,12 @@ def test_only_what_will_be_used_is_needed() -> None:
     assert needed(TRAINING) == {T1.bundle.digest, T1.base.digest}
     session, _ = after(on.DeploymentWanted(2, deployment(1)), session=SPOOLED)
     assert needed(session) == {deployment(1).onnx.digest}
+
+
+def test_a_spooled_delta_is_offered_past_its_deadline() -> None:
+    """The server says TOO_LATE, and only then is it deleted."""
+    session, _ = after(synced(T1))
+    session, _ = after(on.Fetched(T1.id), on.Trained(T1.id, 1, delta_of(T1.id), METRICS), session=session)
+    session, commands = after(on.TimePassed(), session=session, at_s=5_000.0)
+    assert session.holding(T1.id) and commands == () and not session.reports
+    assert wake_at_s(session) is None
