@@ -88,7 +88,7 @@ class Spool(Protocol):
         """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
-        """Give a delta's place; the first time after a start its SHA-256 is checked: raise `Damaged`."""
+        """Give a delta's place; unless it was adopted just now its SHA-256 is checked: raise `Damaged`."""
 
     async def discard(self, task: TaskId) -> None:
         """Delete, if it is there."""

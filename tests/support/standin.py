@@ -1,5 +1,7 @@
 """A device without an agent: it registers, takes a task and uploads a ready delta, over real MQTT and gRPC."""
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ from headwater_wire.ids import DeviceId, TaskId
 from headwater_wire.messages import (
     Blob,
     DatasetCard,
+    Evaluated,
     Hello,
     Inventory,
     Metrics,
@@ -19,10 +22,18 @@ from headwater_wire.messages import (
     Receipt,
     SyncAnswer,
     SyncRequest,
+    TaskReport,
 )
 from headwater_wire.v1 import fleet_pb2 as fleet
+from headwater_wire.v1 import gateway_pb2 as pb
+from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
 EXAMPLES = 10
+PATIENCE_S = 10.0
+
+
+class Ended(Exception):
+    """A call ended with a status instead of a receipt."""
 
 
 class Standin:
@@ -60,6 +71,28 @@ class Standin:
         offer = Offer(self.device, TaskId(task), blob, "f32", Metrics(examples=EXAMPLES, train_loss=1.0))
         async with self._channel() as channel:
             return await GrpcUplink(channel, self.device).upload(offer, delta, lambda _: None)
+
+    async def send(self, *parts: pb.UploadPart) -> Receipt:
+        """Send just these parts of an upload, whatever the answers; raise `Ended` if it gets no receipt."""
+        async with self._channel() as channel:
+            call = GatewayStub(channel).UploadDelta(timeout=PATIENCE_S)  # type: ignore[no-untyped-call]
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # over already: the answer says why
+                for part in parts:
+                    await call.write(part)
+                await call.done_writing()
+            try:
+                while (reply := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                    if reply.WhichOneof("reply") == "receipt":
+                        return convert.receipt_from(reply.receipt)
+            except grpc.aio.AioRpcError as error:
+                raise Ended(f"{error.code().name}: {error.details()}") from error
+        raise Ended("no receipt, and no reason")
+
+    async def score(self, task: str) -> None:
+        """Report a score for an evaluate-only task."""
+        report = TaskReport(TaskId(task), Evaluated(Metrics(holdout_examples=EXAMPLES)))
+        async with self._channel() as channel:
+            await GrpcUplink(channel, self.device).sync(SyncRequest(self.device, self._epoch, 0, reports=(report,)))
 
     def _channel(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(self._endpoints.grpc)

@@ -21,7 +21,7 @@ class FolderSpool:
     def __init__(self, root: Path) -> None:
         self._spool = root / "spool"
         self._work = root / "work"
-        self._checked: set[tuple[TaskId, str]] = set()
+        self._fresh: set[tuple[TaskId, str]] = set()
         durable.make_dirs(self._spool)
         durable.make_dirs(self._work)
 
@@ -33,24 +33,25 @@ class FolderSpool:
         """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
         await asyncio.to_thread(_check, source, delta)
         await asyncio.to_thread(durable.adopt, source, self._path(task))
-        self._checked.add((task, delta.digest))
+        self._fresh.add((task, delta.digest))
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
-        """Give a delta's place; the first time after a start its SHA-256 is checked: raise `Damaged`."""
+        """Give a delta's place; unless it was adopted just now its SHA-256 is checked: raise `Damaged`."""
         path = self._path(task)
-        if (task, delta.digest) not in self._checked:
+        if (task, delta.digest) in self._fresh:
+            self._fresh.remove((task, delta.digest))  # if this upload fails, perhaps for what the disk has done to it
+        else:
             await asyncio.to_thread(_check, path, delta)
-            self._checked.add((task, delta.digest))
         return path
 
     async def discard(self, task: TaskId) -> None:
         """Delete, if it is there."""
-        self._checked = {(other, digest) for other, digest in self._checked if other != task}
+        self._fresh = {(other, digest) for other, digest in self._fresh if other != task}
         await asyncio.to_thread(durable.remove, self._path(task), durably=True)
 
     async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
         """Delete what no record tells of, and unfinished work; name it."""
-        self._checked = {(task, digest) for task, digest in self._checked if task in keep}
+        self._fresh = {(task, digest) for task, digest in self._fresh if task in keep}
         return await asyncio.to_thread(self._sweep, {f"{task}{_SUFFIX}" for task in keep})
 
     def _sweep(self, keep: set[str]) -> tuple[str, ...]:

@@ -82,17 +82,19 @@ async def test_a_sweep_deletes_what_no_record_tells_of(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d + b"x", lambda d: bytes([d[0] ^ 1]) + d[1:], None])
-async def test_damage_is_found_before_the_first_upload_of_a_life(
+async def test_damage_is_found_before_each_upload_but_the_first(
     tmp_path: Path, damage: Callable[[bytes], bytes] | None
 ) -> None:
-    """Cut, longer, a flipped bit, or gone: the delta is not sent."""
-    path = await adopted(FolderSpool(tmp_path))
+    """Cut, longer, a flipped bit, or gone: the delta is not sent, neither in this life nor in the next."""
+    spool = FolderSpool(tmp_path)
+    path = await adopted(spool)
     if damage is None:
         path.unlink()
     else:
         path.write_bytes(damage(DELTA))
-    with pytest.raises(Damaged):
-        await FolderSpool(tmp_path).open(T1, blob(DELTA))
+    for life in (spool, FolderSpool(tmp_path)):
+        with pytest.raises(Damaged):
+            await life.open(T1, blob(DELTA))
 
 
 # ── the cache ──────────────────────────────────────────────────────────────────────────────────────────────────
