@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, look.set)
     notifier = Notifier(environment)
-    async with agent(config) as (link, shell, surveyor, effects):
+    async with agent(config, notifier.status) as (link, shell, surveyor, effects):
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -72,8 +72,8 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
 
 
 @asynccontextmanager
-async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Effects]]:
-    """Open what an agent is made of; nothing runs yet."""
+async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tuple[Link, Shell, Surveyor, Effects]]:
+    """Open what an agent is made of; nothing runs yet. `tell` shows a line of status."""
     state, device = config.agent.state_dir, config.agent.id
     with _alone(state):
         async with (
@@ -92,6 +92,7 @@ async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Ef
             def changed(session: Session) -> None:
                 if _shown(session) != shown[0]:
                     shown[0] = _shown(session)
+                    tell(", ".join(f"{held.task.id} {held.stage}" for held in session.held) or "idle")
                     link.pulse()
 
             def vitals() -> Vitals:
@@ -115,6 +116,7 @@ async def agent(config: Config) -> AsyncIterator[tuple[Link, Shell, Surveyor, Ef
             spool = FolderSpool(state)
             for problem in journal.problems:
                 _log.error("%s; the next Sync heals what was lost", problem)
+                tell(problem)
             for name in await spool.sweep([h.task.id for h in shell.session.held if h.stage is Stage.SPOOLED]):
                 _log.warning("deleted %s: unfinished, or no record tells of it", name)
             effects = Effects(
