@@ -74,6 +74,10 @@ class Fleet:
         """Wait until every box is online."""
         registered(self.client, [box.id for box in self.boxes], ())
 
+    def restart(self, device: str) -> None:
+        """Start the agent of a box again that was stopped in good order."""
+        self._start(next(box for box in self.boxes if box.id == device))
+
     def revive(self) -> None:
         """Start again whoever was killed; any other end is a failure."""
         if (code := self.control.exit_code()) is not None:

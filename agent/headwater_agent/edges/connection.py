@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
 
@@ -25,5 +25,6 @@ async def connection(client: aiomqtt.Client, *, patience_s: float) -> AsyncItera
     try:
         yield client
     finally:
-        async with asyncio.timeout(GOODBYE_S):
-            await client.__aexit__(None, None, None)
+        with suppress(aiomqtt.MqttError, TimeoutError):  # else it would take the place of why we leave: a cancellation
+            async with asyncio.timeout(GOODBYE_S):
+                await client.__aexit__(None, None, None)
