@@ -1,7 +1,7 @@
 """Keeps glibc from giving every freed chunk back to the kernel, only to ask for it again a millisecond later.
 
-By default it maps each allocation above 128 KiB afresh, or trims the heap behind it: the page faults take five times as
-long as building and parsing the messages themselves (4 MB in chunks: 6.8 ms against 0.8 ms, on a small virtual machine).
+By default it maps each allocation above 128 KiB afresh, or trims the heap behind it: the page faults take several times
+as long as building and parsing the messages themselves (4 MB in chunks: 6.8 against 0.8 ms, on a virtual machine).
 """
 
 import ctypes

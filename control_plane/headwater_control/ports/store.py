@@ -1,14 +1,12 @@
-"""What the control plane needs of the world, as narrow interfaces. Edges implement them; tests bring fakes."""
+"""What is true: the database, as repositories in a transaction."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
-from headwater_wire.messages import Blob, Deployment, Metrics, Progress, Task
+from headwater_wire.messages import Blob, Metrics, Progress
 
 from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.models import Model, Release, Version
@@ -16,26 +14,6 @@ from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
 
 Labels = tuple[tuple[str, str], ...]
-
-
-class Clock(Protocol):
-    """Time, so that it can be virtual."""
-
-    def now(self) -> datetime:
-        """Tell the time, aware, in UTC."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class Ids(Protocol):
-    """Names for new things, so that they can be foreseen in tests."""
-
-    def new(self, prefix: str) -> str:
-        """Make an identifier such as `run-3k9x0c2m1q`, unique and sortable by time of making."""
-
-
-# ── what is true: the store ────────────────────────────────────────────────────────────────────────────────────
 
 
 class Devices(Protocol):
@@ -229,170 +207,3 @@ class Fenced(Exception):
 
 class Busy(Exception):
     """The database gave a transaction up (deadlock, full, waited too long, connection lost): run it again later."""
-
-
-# ── bytes ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Staging(Protocol):
-    """An unfinished upload: local and unsynced, so its offset is only a hint."""
-
-    @property
-    def offset(self) -> int: ...
-
-    async def write(self, data: bytes) -> None:
-        """Append; raise `LengthMismatch` beyond the announced size."""
-
-    async def path(self) -> Path:
-        """Check length and SHA-256 of the whole and give its place, still unsynced; on a mismatch discard and raise."""
-
-    async def commit(self) -> Blob:
-        """Make it a blob: durable on return."""
-
-
-class TakenOver(Exception):
-    """A newer upload with the same key has begun: this one is the trace of a broken connection."""
-
-
-class Blobs(Protocol):
-    """Immutable, content-addressed objects."""
-
-    async def put(self, data: bytes) -> Blob:
-        """Store: durable on return."""
-
-    async def adopt(self, path: Path) -> Blob:
-        """Store a file of the same file system by moving it: durable on return."""
-
-    async def size(self, digest: Digest) -> int | None:
-        """Tell a blob's size, or None if there is none."""
-
-    def path(self, digest: Digest) -> Path:
-        """Name a local file with the blob's bytes, for a child process; raise `KeyError` if there is none."""
-
-    def read(self, digest: Digest, offset: int = 0) -> AsyncIterator[bytes]:
-        """Give the bytes from `offset` on, in chunks of 512 KiB; raise `KeyError` if there is no such blob."""
-
-    def stage(self, key: str, announced: Blob) -> AbstractAsyncContextManager[Staging]:
-        """Open, or reopen, an unfinished upload. Leaving the context keeps it, unless it was committed.
-
-        A second one with the same key takes over: whatever the first does next raises `TakenOver`.
-        """
-
-    async def delete(self, digest: Digest) -> None:
-        """Forget; of what is not there, nothing."""
-
-    async def sweep(self, live: frozenset[Digest], keep_newer_s: float = 3600.0) -> int:
-        """Delete what is neither live nor recent, and stale staging; return how many bytes that freed."""
-
-
-# ── heavy work, in a child process ─────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class ImportJob:
-    """Turn an ONNX file into a bundle. `trainable` are name patterns (fnmatch); none: everything that can train."""
-
-    onnx_path: Path
-    out_dir: Path
-    model: ModelName
-    loss: str
-    trainable: tuple[str, ...]
-    output: str = ""  # which graph output the loss reads; "": the only one
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """Files in `out_dir`, and what is worth telling."""
-
-    manifest_path: Path
-    graph_path: Path
-    parameters_path: Path  # safetensors: the first version
-    elements: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MergeJob:
-    """Fold deltas, in this order, into the base."""
-
-    strategy: str
-    base_path: Path
-    deltas: tuple[tuple[Path, int], ...]  # (file, examples)
-    codec: str
-    out_path: Path  # safetensors: the new version
-
-
-class Offload(Protocol):
-    """What is too heavy for the event loop. Bad input raises `Unusable` with a sentence for a person."""
-
-    async def import_model(self, job: ImportJob) -> Imported:
-        """Check, make the bundle, and prove once that it trains."""
-
-    async def import_version(self, manifest: Path, source: Path, out_path: Path) -> None:
-        """Turn centrally retrained parameters (safetensors, npz or ONNX, by name) into a version's file."""
-
-    async def compose(self, manifest: Path, graph: Path, parameters: Path, out_dir: Path) -> tuple[Path, Path]:
-        """Make (model.onnx, reference.safetensors) of a version."""
-
-    async def check_delta(self, path: Path, codec: str, elements: int) -> None:
-        """Look a staged delta over: length, and every value finite."""
-
-    async def merge(self, job: MergeJob) -> None:
-        """Write the merged version to job.out_path, not yet synced."""
-
-
-class Unusable(Exception):
-    """Input that can't be worked with: the message says why and what to do."""
-
-
-class OffloadFailed(Exception):
-    """The work did not get done though its input may be good: no disk, no memory, no time. May be tried again."""
-
-
-# ── out to the devices ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """Tell a device of a task."""
-
-    device: DeviceId
-    revision: int
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Tell a device that a task is over."""
-
-    device: DeviceId
-    revision: int
-    task: TaskId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deploy:
-    """Tell a device what to install."""
-
-    device: DeviceId
-    revision: int
-    deployment: Deployment
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Tell a device to come and sync."""
-
-    device: DeviceId
-    revision: int
-
-
-Downward = Assign | Withdraw | Deploy | Ring
-
-
-class Publisher(Protocol):
-    """MQTT, downwards: fast and forgetful. What is lost is healed by Sync, since the revision was raised."""
-
-    async def publish(self, messages: Sequence[Downward]) -> None:
-        """Send, or drop with a line in the log; never raise, never wait long."""
