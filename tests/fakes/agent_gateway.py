@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 from headwater_wire import convert
+from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
@@ -148,7 +149,7 @@ def refusing(code: grpc.StatusCode, *, retry_ms: int | None = None) -> Callable[
     """Make a fault that ends a call with a status."""
 
     async def abort(context: Context) -> None:
-        metadata = (("retry-delay-ms", str(retry_ms)),) if retry_ms is not None else ()
+        metadata = ((RETRY_DELAY, str(retry_ms)),) if retry_ms is not None else ()
         await context.abort(code, "a test wants it so", metadata)
 
     return abort

@@ -9,6 +9,7 @@ from typing import IO, Any, TypeVar, cast
 import grpc.aio
 from google.protobuf.message import DecodeError
 from headwater_wire import convert
+from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.errors import WireError
@@ -37,7 +38,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
-_RETRY_DELAY = "retry-delay-ms"  # trailing metadata beside RESOURCE_EXHAUSTED
+
 _T = TypeVar("_T")
 
 
@@ -142,7 +143,7 @@ def _told(error: grpc.aio.AioRpcError) -> Exception:
 
 def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
     for key, value in cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()):
-        if key == _RETRY_DELAY:
+        if key == RETRY_DELAY:
             try:
                 return min(max(float(value) / 1000, 0.0), 300.0)
             except ValueError:

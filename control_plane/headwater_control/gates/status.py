@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
 
 from headwater_control.ports import Busy, TakenOver
@@ -14,7 +15,6 @@ from headwater_control.service.errors import Conflict, NotFound, ServiceError
 
 log = logging.getLogger(__name__)
 
-RETRY_DELAY = "retry-delay-ms"
 Code = grpc.StatusCode
 
 

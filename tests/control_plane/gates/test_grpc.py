@@ -9,9 +9,9 @@ import grpc
 import pytest
 from headwater_control.gates import grpc as gate
 from headwater_control.gates.grpc import GrpcGate, Patience
-from headwater_control.gates.status import RETRY_DELAY
 from headwater_control.service import runs
 from headwater_wire import convert, digests
+from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.messages import Blob, Metrics, Offer, Receipt, ReceiptKind, SyncRequest
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
