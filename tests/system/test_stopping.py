@@ -39,7 +39,7 @@ def test_an_agent_stops_in_mid_upload_though_nobody_answers(tmp_path: Path) -> N
         os.kill(made.control.pid, signal.SIGSTOP)
         try:
             spool = tmp_path / "box" / "state" / "spool"
-            until_now(lambda: any(spool.glob("*.delta")), "it has a delta to send")
+            until_now(lambda: any(spool.glob("*.delta")) and _unread(made.endpoints.grpc), "it has offered its delta")
             made.agents["box"].terminate()
             assert made.agents["box"].wait(STOP_S) == 0, made.agents["box"].tail()
         finally:
@@ -84,3 +84,13 @@ def _add_box(made: Fleet) -> None:
 def _phase(made: Fleet) -> str | None:
     tasks = made.client.devices.show("box").tasks
     return tasks[0].phase if tasks else None
+
+
+def _unread(address: str) -> bool:
+    """Say whether bytes lie in the kernel for who listens at an address, and doesn't read."""
+    port = int(address.rpartition(":")[2])
+    # gRPC listens on IPv4 by a socket of IPv6.
+    lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
+    connected = [row for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] == "01"]
+    return any(int(row[4].partition(":")[2], 16) for row in connected)
