@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from headwater.cli.options import AsJson, Url, connect, labels
 from headwater.cli.output import ago, as_json, out, size, table
@@ -35,15 +36,20 @@ def show(device: str, json: AsJson = False, url: Url = None) -> None:
         detail = client.devices.show(device)
     if json:
         as_json(detail)
-        return
-    _describe(detail)
+    else:
+        describe(detail)
+
+
+def describe(detail: DeviceDetail) -> None:
+    """Print a device; what it says of itself is no markup."""
+    _describe_box(detail)
     if detail.tasks:
         rows = [
             (task.run, task.round, task.phase, f"{task.step}/{task.steps}", task.waiting_for) for task in detail.tasks
         ]
         out.print(table(("RUN", "ROUND", "PHASE", "STEP", "WAITING FOR"), rows))
     for reason in detail.not_training:
-        out.print(f"[yellow]not training:[/] {reason}")
+        out.print(f"[yellow]not training:[/] {escape(reason)}")
     if detail.deployments:
         shipped = [(item.model, item.version, item.state, item.updated_at, item.problem) for item in detail.deployments]
         out.print(table(("MODEL", "VERSION", "INSTALL", "SINCE", "PROBLEM"), shipped))
@@ -55,12 +61,14 @@ def _row(device: Device) -> tuple[object, ...]:
     return device.id, state, device.labels, datasets, device.inventory.machine, device.last_seen
 
 
-def _describe(detail: DeviceDetail) -> None:
+def _describe_box(detail: DeviceDetail) -> None:
     device, box = detail.device, detail.device.inventory
     seen = ago(device.last_seen) if device.last_seen else "never"
     out.print(f"[bold]{device.id}[/] {'online' if device.online else 'offline'}, seen {seen}")
-    out.print(f"{box.hostname}: {box.machine}, {box.system}, {box.cpus} CPUs, {size(box.memory_bytes)} of memory")
-    out.print(f"agent {box.agent_version}, Python {box.python_version}, engines: {', '.join(device.engines) or 'none'}")
+    machine = f"{box.machine}, {box.system}, {box.cpus} CPUs, {size(box.memory_bytes)} of memory"
+    out.print(f"{box.hostname}: {machine}", markup=False)
+    engines = ", ".join(device.engines) or "none"
+    out.print(f"agent {box.agent_version}, Python {box.python_version}, engines: {engines}", markup=False)
     for key, value in device.labels.items():
         out.print(f"label {key}={value}")
     for card in device.datasets:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def cell(value: object) -> str:
         case str() if value in _COLORS:
             return f"[{_COLORS[value]}]{value}[/]"
         case str():
-            return value.replace("[", r"\[")
+            return escape(value)
         case _:
             return str(value)
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from headwater.cli.options import AsJson, Url, connect, labels
 from headwater.cli.output import as_json, err, out, size, table
@@ -102,7 +103,7 @@ def show(run: str, json: AsJson = False, url: Url = None) -> None:
     if json:
         as_json(detail)
     else:
-        _describe(detail)
+        describe(detail)
 
 
 @app.command("pause", epilog="Example: headwater run pause RUN")
@@ -138,9 +139,10 @@ def _follow(client: Client, run: str) -> None:
         raise typer.Exit(1)
 
 
-def _describe(detail: RunDetail) -> None:
+def describe(detail: RunDetail) -> None:
+    """Print a run round by round; reasons, which devices word, are no markup."""
     run, spec = detail.run, detail.run.spec
-    out.print(f"[bold]{run.id}[/] {run.state} {run.reason}".rstrip())
+    out.print(f"[bold]{run.id}[/] {run.state} {escape(run.reason)}".rstrip())
     out.print(f"{spec.model} on {spec.dataset}, {spec.rounds} rounds from {spec.base}; newest version {run.version}")
     knobs = f"{spec.strategy}, epochs {spec.epochs}, batch {spec.batch_size}, lr {spec.learning_rate}, seed {spec.seed}"
     out.print(f"{knobs}{', reproducible' if spec.reproducible else ''}\n")
@@ -151,5 +153,5 @@ def _describe(detail: RunDetail) -> None:
              task.reason or task.waiting_for)
             for task in found.tasks
         ]  # fmt: skip
-        title = f"\nround {found.number}: {found.state} {found.reason}".rstrip()
+        title = escape(f"\nround {found.number}: {found.state} {found.reason}".rstrip())
         out.print(table(("DEVICE", "TASK", "PHASE", "EXAMPLES", "UP", "WHY"), rows, title=title))
