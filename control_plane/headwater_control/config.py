@@ -99,14 +99,15 @@ def require_loopback(host: str, what: str) -> None:
 
 
 def broker_address(broker: str) -> tuple[str, int, str | None, str | None]:
-    """Split mqtt://[user:password@]host:port; raise `BadSetting`."""
+    """Split mqtt://[user:password@]host:port; raise `BadSetting`, whose words leave user and password out."""
     parts = urlsplit(broker)
+    told = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else broker.rpartition("@")[2])
     try:
         port = parts.port or 1883
     except ValueError as error:
-        raise BadSetting(f"broker is {broker!r}: {error}") from error
+        raise BadSetting(f"broker is {told}: {error}") from None  # what it comes from may quote the password
     if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
-        raise BadSetting(f'broker is {broker!r}: write "embedded", or mqtt://host:port for one of your own')
+        raise BadSetting(f'broker is {told}: write "embedded", or mqtt://host:port for one of your own')
     return parts.hostname, port, parts.username, parts.password
 
 

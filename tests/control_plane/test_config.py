@@ -102,6 +102,22 @@ def test_a_broker_that_is_no_local_one_is_refused(broker: str) -> None:
         load(None, {}, {"broker": broker})
 
 
+@pytest.mark.parametrize(
+    "broker",
+    [
+        "mqtt://me:secret@127.0.0.1:99999",
+        "mqtts://me:secret@localhost:1",
+        "me:secret@localhost",
+        "mqtt://me:secret@10.0.0.1",
+    ],
+)
+def test_a_password_is_never_repeated(broker: str) -> None:
+    """What is said about a broker's address leaves user and password out: it goes to a log."""
+    with pytest.raises(BadSetting) as refusal:
+        load(None, {}, {"broker": broker})
+    assert "secret" not in f"{refusal.value!r} {refusal.value.__cause__!r}"
+
+
 def test_a_broker_of_ones_own_may_have_a_user() -> None:
     """The address splits into what a connection needs."""
     assert broker_address("mqtt://me:secret@localhost") == ("localhost", 1883, "me", "secret")
