@@ -165,9 +165,5 @@ class Damaged(AgentError):
     """Bytes on this box's disk that are missing, or not what was written."""
 
 
-class DiskFull(AgentError):
-    """No room for what must be written."""
-
-
 class Died(AgentError):
     """The child ended before it answered."""
