@@ -38,7 +38,7 @@ Parsed = TypeVar("Parsed", fleet.Presence, fleet.Hello, fleet.Heartbeat)
 
 @dataclass(slots=True)
 class Tally:
-    """What came in, for health and tests."""
+    """What came in, since the start."""
 
     taken: int = 0
     malformed: int = 0
