@@ -14,7 +14,7 @@ CONTROL_STEPS = ("control.delta.committed", "control.collecting", "control.mergi
 
 
 @pytest.mark.mosquitto
-async def test_on_postgresql_with_mosquitto_and_the_control_plane_killed_no_bit_of_the_result_changes(tmp_path: Path) -> None:
+async def test_on_postgresql_a_killed_mosquitto_and_control_plane_change_no_bit_of_the_result(tmp_path: Path) -> None:
     """Broker and control plane killed in mid-round: the run completes, to the bits of an undisturbed one."""
     crashes = Crashes(tmp_path / "guards", *CONTROL_STEPS)
     training = Crashes(tmp_path / "guards" / "box-1", "agent.training")
