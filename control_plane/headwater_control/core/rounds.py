@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 
 from headwater_wire.ids import DeviceId, VersionId
 from headwater_wire.manifest import Manifest
+from headwater_wire.messages import Phase
 
 from headwater_control.core.fleet import Device, Patience, lost_at
 from headwater_control.core.runs import Round, RoundState, Run, RunState, TaskRecord, TaskState
 from headwater_control.core.scheduler import Draw, Shortage, draw, spares
 
 ABANDONED_IN_A_ROW = 3
+# A box trains one task at a time and sends few deltas at once: to wait for its turn is no lack of progress.
+_QUEUED = frozenset({Phase.ACCEPTED, Phase.SPOOLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ def _given_up(view: Snapshot) -> list[tuple[TaskRecord, datetime, str]]:
         device = devices[task.device]
         lost = lost_at(device, view.patience)
         stalled = max(task.progress_at or task.opened_at, view.patience.since) + timedelta(seconds=patience_s)
-        if lost <= stalled:
+        if lost <= stalled or task.phase in _QUEUED:
             found.append((task, lost, "the device is silent" if device.online else "the device is offline"))
         else:
             found.append((task, stalled, f"no progress for {patience_s:g} s"))

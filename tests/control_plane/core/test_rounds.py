@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from headwater_control.core.fleet import Device, Patience
 from headwater_control.core.rounds import (
     Ask,
@@ -23,7 +24,7 @@ from headwater_control.core.rounds import (
 )
 from headwater_control.core.runs import Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
 from headwater_wire.ids import DeviceId, ModelName, RunId, TaskId, VersionId
-from headwater_wire.messages import Column, DatasetCard
+from headwater_wire.messages import Column, DatasetCard, Phase
 
 from tests.fakes.clock import START
 from tests.fakes.offload import manifest_of
@@ -150,6 +151,18 @@ def test_a_device_without_progress_is_not_waited_for() -> None:
     (end,) = plan(view(tasks=[task("a")], devices=[alive]), later(120))
     assert isinstance(end, Close)
     assert end.dropped[0].reason == "the round closed without it: no progress for 120 s"
+
+
+@pytest.mark.parametrize("phase", [Phase.ACCEPTED, Phase.SPOOLED])
+def test_a_task_that_waits_for_its_turn_is_waited_for(phase: Phase) -> None:
+    """Behind another run's task, or another delta: until the round's deadline, as long as its device is heard of."""
+    queued = replace(task("a"), phase=phase)
+    alive = replace(device("a"), last_seen=later(500))
+    assert plan(view(tasks=[queued], devices=[alive]), later(599)) == ()
+    assert next_wake(view(tasks=[queued], devices=[alive]), later(120)) == later(600)
+    (end,) = plan(view(tasks=[queued], devices=[device("a")]), later(180))
+    assert isinstance(end, Close)
+    assert end.dropped[0].reason == "the round closed without it: the device is silent"
 
 
 def test_what_was_not_heard_while_nobody_listened_proves_nothing() -> None:
