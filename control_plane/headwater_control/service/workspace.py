@@ -6,18 +6,19 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-_PREFIX = "work-"
-
 
 @contextmanager
 def workspace(work_dir: Path) -> Iterator[Path]:
     """Open a folder that is gone on leaving."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=_PREFIX, dir=work_dir, ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(dir=work_dir, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def clear(work_dir: Path) -> None:
-    """Remove what a crash left behind."""
-    for folder in work_dir.glob(f"{_PREFIX}*"):
-        rmtree(folder, ignore_errors=True)
+    """Remove what a crash left behind: folders of ours, and files that were being received."""
+    for left in work_dir.glob("*"):
+        if left.is_dir():
+            rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

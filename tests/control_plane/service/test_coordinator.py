@@ -237,9 +237,10 @@ async def test_its_start_rings_who_is_behind_and_clears_the_work_folder(world: W
         await tx.devices.raise_revision([behind.id])
     leftover = world.settings.work_dir / "work-left"
     leftover.mkdir(parents=True)
+    (world.settings.work_dir / "upload-left.onnx").write_bytes(b"half of it")
     async with coordinating(world):
         assert publisher.sent == [Ring(behind.id, 1)]
-        assert not leftover.exists()
+        assert not any(world.settings.work_dir.iterdir())
 
 
 async def test_it_settles_rollouts(world: World) -> None:
