@@ -1,7 +1,5 @@
 """A device without an agent: it registers, takes a task and uploads a ready delta, over real MQTT and gRPC."""
 
-import asyncio
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +28,7 @@ from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
 EXAMPLES = 10
 PATIENCE_S = 10.0
+_EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
 
 
 class Ended(Exception):
@@ -72,21 +71,27 @@ class Standin:
         async with self._channel() as channel:
             return await GrpcUplink(channel, self.device).upload(offer, delta, lambda _: None)
 
-    async def send(self, *parts: pb.UploadPart) -> Receipt:
-        """Send just these parts of an upload, whatever the answers; raise `Ended` if it gets no receipt."""
+    async def send(self, first: pb.UploadPart, *chunks: bytes, torn: bool = False) -> Receipt:
+        """Send one part, and these chunks if they are asked for; raise `Ended` if that earns no receipt.
+
+        `torn` ends the call behind them. Nothing is written once all is said: gRPC would tell of that, not of the end.
+        """
         async with self._channel() as channel:
             call = GatewayStub(channel).UploadDelta(timeout=PATIENCE_S)  # type: ignore[no-untyped-call]
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # over already: the answer says why
-                for part in parts:
-                    await call.write(part)
-                await call.done_writing()
             try:
-                while (reply := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                    if reply.WhichOneof("reply") == "receipt":
-                        return convert.receipt_from(reply.receipt)
+                await call.write(first)
+                reply = await call.read()
+                if reply is not _EOF and reply.WhichOneof("reply") == "resume_at":
+                    for chunk in chunks:
+                        await call.write(pb.UploadPart(chunk=chunk))
+                    if torn:
+                        await call.done_writing()
+                    reply = await call.read()
+                if reply is _EOF:
+                    raise Ended("no receipt")
+                return convert.receipt_from(reply.receipt)
             except grpc.aio.AioRpcError as error:
                 raise Ended(f"{error.code().name}: {error.details()}") from error
-        raise Ended("no receipt, and no reason")
 
     async def score(self, task: str) -> None:
         """Report a score for an evaluate-only task."""

@@ -95,7 +95,7 @@ def _wrong(folder: Path, good: bytes) -> Mapping[str, Wrong]:
 
 async def _send_damaged(box: Standin, task: str, good: bytes) -> None:
     """Bytes that are not the announced ones are asked for again; a box that has no others is refused."""
-    parts = (_offer(box, task, Wrong(good, "")), pb.UploadPart(chunk=good[::-1]))
+    parts = (_offer(box, task, Wrong(good, "")), good[::-1])
     for _ in range(2):
         with pytest.raises(Ended, match=r"ABORTED: the SHA-256 is .* the bytes were damaged; send them again"):
             await box.send(*parts)
@@ -108,7 +108,7 @@ async def _send_without_sense(boxes: Mapping[str, Standin], tasks: Mapping[str, 
     """What is no upload ends with a reason, and ends no task: the true owner may do better."""
     box = boxes["overflowing"]
     with pytest.raises(Ended, match="ABORTED: 129 bytes instead of the 128 announced"):
-        await box.send(_offer(box, tasks[box.device], Wrong(good, "")), pb.UploadPart(chunk=good + b"x"))
+        await box.send(_offer(box, tasks[box.device], Wrong(good, "")), good + b"x")
     with pytest.raises(Ended, match="INVALID_ARGUMENT: an upload begins with an offer"):
         await boxes["wordless"].send(pb.UploadPart(chunk=good))
     thief = boxes["thief"]
@@ -122,8 +122,8 @@ async def _send_torn(box: Standin, task: str, good: bytes) -> None:
     """An upload that ends early goes on where it ended."""
     offer = _offer(box, task, Wrong(good, ""))
     with pytest.raises(Ended, match="CANCELLED: the upload ended after 100 of 128 bytes: call again to resume it"):
-        await box.send(offer, pb.UploadPart(chunk=good[:100]))
-    assert (await box.send(offer, pb.UploadPart(chunk=good[100:]))).kind is ReceiptKind.COMMITTED
+        await box.send(offer, good[:100], torn=True)
+    assert (await box.send(offer, good[100:])).kind is ReceiptKind.COMMITTED
 
 
 async def _send_packets(made: Fleet) -> None:
@@ -212,7 +212,7 @@ def _tasks(detail: RunDetail, number: int) -> tuple[Task, ...]:
 
 
 async def _send(box: Standin, task: str, delta: Wrong) -> Receipt:
-    return await box.send(_offer(box, task, delta), pb.UploadPart(chunk=delta.data))
+    return await box.send(_offer(box, task, delta), delta.data)
 
 
 def _offer(box: Standin, task: str, delta: Wrong) -> pb.UploadPart:
