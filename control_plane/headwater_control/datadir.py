@@ -76,6 +76,7 @@ def claimed(path: Path) -> Iterator[DataDir]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         (path / "endpoints.json").unlink(missing_ok=True)  # of a process that was killed
+        durable.sweep_temporaries(path)  # likewise
         yield _with_holder(path)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,20 +72,10 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep_temporaries(directory: Path, *, keep_newer_s: float = 0.0) -> int:
-    """Delete what a crash in the middle of a write left directly in a folder; return how many bytes that freed."""
-    freed = 0
-    limit = time.time() - keep_newer_s
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if not entry.name.startswith(_TEMPORARY):
-                continue
-            with suppress(FileNotFoundError):  # its writer has just finished
-                status = entry.stat(follow_symlinks=False)
-                if status.st_mtime <= limit:
-                    Path(entry.path).unlink()
-                    freed += status.st_size
-    return freed
+def sweep_temporaries(directory: Path) -> None:
+    """Delete what a crash in the middle of a write left directly in a folder, which nobody may be writing to."""
+    for path in directory.glob(f"{_TEMPORARY}*"):
+        path.unlink()
 
 
 @contextmanager

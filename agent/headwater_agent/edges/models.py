@@ -17,6 +17,8 @@ class FolderShelf:
     def __init__(self, root: Path) -> None:
         self._root = root
         durable.make_dirs(root)
+        for model in root.iterdir():
+            durable.sweep_temporaries(model)  # of a link that a kill left half-way
 
     async def find(self, model: ModelName, version: VersionId, onnx: Blob) -> Path | None:
         """Give the place of a version's model.onnx if it is here, whole."""

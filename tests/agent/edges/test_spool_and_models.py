@@ -251,3 +251,12 @@ async def test_going_back_needs_no_fetch(tmp_path: Path) -> None:
     await shelf.activate(M, VersionId("m-1"))
     assert (tmp_path / "models/m/current/model.onnx").read_text() == "m-1"
     assert (tmp_path / "models/m/previous/model.onnx").read_text() == "m-2"
+
+
+async def test_a_link_that_a_kill_left_half_way_is_gone_after_a_start(tmp_path: Path) -> None:
+    """What was current stays so."""
+    await install(FolderShelf(tmp_path / "models"), tmp_path, 1)
+    (tmp_path / "models/m/.hw-tmp-0123456789abcdef").symlink_to("versions/m-2")
+    FolderShelf(tmp_path / "models")
+    assert names(tmp_path / "models/m") == ["current", "versions"]
+    assert (tmp_path / "models/m/current/model.onnx").read_text() == "m-1"
