@@ -16,11 +16,6 @@ def text() -> str:
     return files(__package__).joinpath("tumours.csv").read_text("utf-8")
 
 
-def feature_names() -> tuple[str, ...]:
-    """Name the 30 measures, in the file's order."""
-    return tuple(text().split("\n", 1)[0].split(",")[:FEATURES])
-
-
 def scales() -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Give each measure's mean and standard deviation: what a model needs to put them on one scale."""
     rows = list(csv.reader(text().splitlines()[1:]))

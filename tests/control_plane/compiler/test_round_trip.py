@@ -151,7 +151,7 @@ def test_three_clinics_csv_files_train_a_table_classifier(worker: Worker, tmp_pa
     assert any(note.startswith("'mean' is frozen") for note in table.notes)
     *clinics, test = tumours.split_csv(tmp_path / "csv", clinics=3)
     columns = (
-        ColumnConfig("features", tumours.feature_names()),
+        ColumnConfig("features", ("*",)),
         ColumnConfig("label", ("malignant",), dtype="int64"),
     )
     clinic = DatasetConfig("tumours", "csv", str(clinics[0]), columns)

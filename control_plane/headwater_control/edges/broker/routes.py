@@ -34,13 +34,6 @@ class Routes:
             branch = branch.below.setdefault(level, Branch()) if level not in branch.below else branch.below[level]
         return branch
 
-    def find(self, topic_filter: str) -> Branch | None:
-        """Find the branch of a filter, if there is one."""
-        branch: Branch | None = self._root
-        for level in topic_filter.split("/"):
-            branch = branch.below.get(level) if branch is not None else None
-        return branch
-
     def prune(self, topic_filter: str) -> None:
         """Cut off what a filter no longer needs."""
         path = [self._root]
