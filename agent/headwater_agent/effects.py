@@ -45,7 +45,7 @@ class Effects:
     """Performs commands. Cancelling `perform` ends what it does, the child included.
 
     `live` says of the tasks being worked on what the session doesn't know; `request` and `needed` look into the
-    session as it was last saved.
+    session as it was last saved; `chance` draws from [0, 1) for the jitter of the pauses.
     """
 
     uplink: Uplink
@@ -58,6 +58,7 @@ class Effects:
     datasets: dict[str, protocol.DatasetConfig]
     request: Callable[[], SyncRequest]
     needed: Callable[[], frozenset[Digest]]
+    chance: Callable[[], float] = random
     live: dict[TaskId, Progress] = field(default_factory=dict)
     _nudged_s: float = float("-inf")
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
@@ -177,7 +178,7 @@ class Effects:
                 receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
             except OSError as error:
                 raise Damaged(f"the delta can't be read: {error.strerror or error}") from error
-            _log.info("task %s: %s %s", task.id, receipt.kind, receipt.reason)
+            _log.info("task %s: %s", task.id, f"{receipt.kind} {receipt.reason}".rstrip())
             return on.Receipted(task.id, receipt)
 
         try:
@@ -257,7 +258,7 @@ class Effects:
                 raise
             except (Unavailable, Gone) as error:
                 wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
-                pause_s = wish_s or delay_s(count, chance=random())  # noqa: S311 (jitter, no secret)
+                pause_s = wish_s or delay_s(count, chance=self.chance())
                 _log.log(logging.INFO if count < 3 else logging.WARNING, "%s: %s", what, error)
                 if of and (shown := self.live.get(of)):
                     self.live[of] = replace(shown, waiting_for=f"the control plane: {error}"[:200])

@@ -1,7 +1,6 @@
 """From commands to events: what is asked of which edge, and what each kind of trouble becomes."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +66,7 @@ class Bench:
             datasets={DATASET: DatasetConfig(DATASET, "npz", "numbers.npz", ())},
             request=lambda: SyncRequest(DEVICE, self.link.epoch, 7),
             needed=lambda: self.needed,
+            chance=lambda: 0.0,
         )
 
     def upload(self, task: Task) -> do.Upload:
@@ -83,10 +83,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Bench:
     """Effects among fakes, whose pauses are over at once."""
-    monkeypatch.setattr("headwater_agent.effects.random", lambda: 0.0)
-    yield Bench(tmp_path)
+    return Bench(tmp_path)
 
 
 async def test_fetching_brings_all_three_and_drops_the_rest(bench: Bench) -> None:
@@ -102,7 +101,7 @@ async def test_a_server_away_is_waited_for(bench: Bench) -> None:
     assert await bench.effects.perform(do.Fetch(bench.task)) == on.Fetched(bench.task.id)
 
 
-async def test_the_reason_for_waiting_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_reason_for_waiting_is_shown(bench: Bench) -> None:
     """A heartbeat tells it."""
     bench.cache.troubles = [Unavailable("UNAVAILABLE: no route", 60.0)]
     fetching = asyncio.create_task(bench.effects.perform(do.Fetch(bench.task)))
@@ -198,13 +197,12 @@ async def test_a_lost_delta_is_told_not_sent(bench: Bench) -> None:
     assert bench.uplink.offers == []
 
 
-async def test_a_nudge_ends_the_pauses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a Sync was answered, an upload need not sleep on; a server's wish is respected."""
-    monkeypatch.setattr("headwater_agent.effects.random", lambda: 1.0)
-    monkeypatch.setattr("headwater_agent.effects.delay_s", lambda attempt, *, chance: 3600.0)
-    bench.uplink.answers = [Unavailable("x"), SyncAnswer(7, 1, 1, False, (), (), 30)]
+async def test_a_nudge_ends_the_pauses(bench: Bench) -> None:
+    """When a Sync was answered, an upload need not sleep on: these pauses are a quarter of a minute long."""
+    bench.effects.chance = lambda: 1.0
+    bench.uplink.answers = [*(6 * [Unavailable("x")]), SyncAnswer(7, 1, 1, False, (), (), 30)]
     syncing = asyncio.create_task(bench.effects.perform(do.Sync()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not syncing.done():
             await asyncio.sleep(0.01)
             bench.effects.nudge()
