@@ -188,7 +188,7 @@ class Run:
 
     id: str
     spec: RunSpec
-    state: str  # draft, running, paused, completed, failed, cancelled
+    state: str  # running, paused, completed, failed, cancelled
     version: str
     round: int
     created_at: datetime

@@ -142,7 +142,7 @@ async def _void_leases(store: Store, previous_holder: str) -> None:
         return
     now = SystemClock().now()
     async with store.write() as transaction:
-        for run in await transaction.runs.all((RunState.DRAFT, RunState.RUNNING, RunState.PAUSED)):
+        for run in await transaction.runs.all((RunState.RUNNING, RunState.PAUSED)):
             await transaction.runs.lead(run.id, previous_holder, now, 0.0)
 
 

@@ -20,7 +20,6 @@ from headwater_wire.v1 import gateway_pb2 as gateway
 
 _PHASES = {
     m.Phase.ACCEPTED: fleet.ACCEPTED,
-    m.Phase.WAITING: fleet.WAITING,
     m.Phase.FETCHING: fleet.FETCHING,
     m.Phase.TRAINING: fleet.TRAINING,
     m.Phase.SPOOLED: fleet.SPOOLED,

@@ -18,7 +18,6 @@ class Phase(StrEnum):
     """How far a device is with an open task: for people, never decisive."""
 
     ACCEPTED = "accepted"
-    WAITING = "waiting"
     FETCHING = "fetching"
     TRAINING = "training"
     SPOOLED = "spooled"

@@ -68,9 +68,7 @@ def watch(run: str, url: Url = None) -> None:
 
 @app.command("list", epilog="Example: headwater run list --state running")
 def list_(
-    state: Annotated[
-        list[str] | None, typer.Option(help="draft, running, paused, completed, failed, cancelled.")
-    ] = None,
+    state: Annotated[list[str] | None, typer.Option(help="running, paused, completed, failed, cancelled.")] = None,
     json: AsJson = False,
     url: Url = None,
 ) -> None:

@@ -9,9 +9,8 @@ from headwater_wire.messages import Blob, Metrics, Phase
 
 
 class RunState(StrEnum):
-    """DRAFT → RUNNING ⇄ PAUSED → COMPLETED | FAILED | CANCELLED."""
+    """RUNNING ⇄ PAUSED → COMPLETED | FAILED | CANCELLED."""
 
-    DRAFT = "draft"
     RUNNING = "running"
     PAUSED = "paused"
     COMPLETED = "completed"

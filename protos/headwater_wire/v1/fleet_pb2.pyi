@@ -11,14 +11,12 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PHASE_UNSPECIFIED: _ClassVar[Phase]
     ACCEPTED: _ClassVar[Phase]
-    WAITING: _ClassVar[Phase]
     FETCHING: _ClassVar[Phase]
     TRAINING: _ClassVar[Phase]
     SPOOLED: _ClassVar[Phase]
     UPLOADING: _ClassVar[Phase]
 PHASE_UNSPECIFIED: Phase
 ACCEPTED: Phase
-WAITING: Phase
 FETCHING: Phase
 TRAINING: Phase
 SPOOLED: Phase

@@ -26,7 +26,7 @@ async def test_runs_list_oldest_first_by_state(store: Store) -> None:
     async with store.read() as tx:
         assert [found.id for found in await tx.runs.all()] == ["d", "c", "a", "b"]
         assert [found.id for found in await tx.runs.all({RunState.RUNNING, RunState.PAUSED})] == ["c", "a", "b"]
-        assert await tx.runs.all((RunState.DRAFT,)) == ()
+        assert await tx.runs.all((RunState.FAILED,)) == ()
         assert await tx.runs.get(RunId("b")) == runs[1]
         assert await tx.runs.get(RunId("nobody")) is None
 

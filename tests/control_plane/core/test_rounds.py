@@ -76,7 +76,7 @@ def view(
 def test_a_running_run_without_a_round_opens_one() -> None:
     """A paused or ended one does not."""
     assert plan(view(None), START) == (Open(),)
-    for state in (RunState.PAUSED, RunState.CANCELLED, RunState.DRAFT):
+    for state in (RunState.PAUSED, RunState.CANCELLED):
         assert plan(view(None, run=replace(RUN, state=state)), START) == ()
 
 
