@@ -178,12 +178,16 @@ class Effects:
                 receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
             except OSError as error:
                 raise Damaged(f"the delta can't be read: {error.strerror or error}") from error
+            except Unavailable as error:
+                if error.retry_after_s is not None:  # its turn comes later: that is no stalled upload
+                    self._show(Progress(task.id, Phase.SPOOLED))
+                raise
             _log.info("task %s: %s", task.id, f"{receipt.kind} {receipt.reason}".rstrip())
             return on.Receipted(task.id, receipt)
 
         try:
             async with self._uploads:
-                return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged)
+                return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged, of=task.id)
         except Damaged as error:
             _log.warning("task %s: what it had trained is lost: %s", task.id, error)
             return on.SpoolLost(task.id, command.attempt, str(error))

@@ -190,6 +190,35 @@ async def test_an_upload_goes_on_until_a_receipt_comes(bench: Bench) -> None:
     assert [(offer.task, offer.codec) for offer in bench.uplink.offers] == 4 * [(bench.task.id, "f32")]
 
 
+async def test_a_full_server_leaves_the_delta_spooled(bench: Bench) -> None:
+    """While the box waits as it was asked to, it does not seem to upload: for no progress it would be given up."""
+    bench.worker.replies = [DONE]
+    await bench.effects.perform(do.Train(bench.task, 1))
+    bench.uplink.receipts = [Unavailable("RESOURCE_EXHAUSTED: too many uploads at once", 60.0)]
+    uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
+    live = bench.effects.live
+    await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
+    shown = live[bench.task.id]
+    assert (shown.phase, shown.step) == (Phase.SPOOLED, 0) and "too many uploads" in shown.waiting_for
+    uploading.cancel()
+    await asyncio.wait([uploading])
+    assert bench.effects.live == {}
+
+
+async def test_an_upload_that_breaks_off_is_no_wait_for_a_turn(bench: Bench) -> None:
+    """Else a box whose every upload breaks would never be given up."""
+    bench.worker.replies = [DONE]
+    await bench.effects.perform(do.Train(bench.task, 1))
+    bench.effects.chance = lambda: 1.0
+    bench.uplink.receipts = 9 * [Unavailable("UNAVAILABLE: reset")]
+    uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
+    live = bench.effects.live
+    await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
+    assert live[bench.task.id].phase is Phase.UPLOADING
+    uploading.cancel()
+    await asyncio.wait([uploading])
+
+
 async def test_a_lost_delta_is_told_not_sent(bench: Bench) -> None:
     """The machine decides whether to train again."""
     event = await bench.effects.perform(bench.upload(bench.task))
