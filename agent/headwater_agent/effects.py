@@ -36,6 +36,7 @@ from headwater_agent.training import protocol
 CHECK_ATTEMPTS = 3
 UPLOADS_AT_ONCE = 2
 NUDGES_APART_S = 0.2
+_IN_TURN = {Phase.FETCHING: Phase.ACCEPTED, Phase.UPLOADING: Phase.SPOOLED}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -178,10 +179,6 @@ class Effects:
                 receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
             except OSError as error:
                 raise Damaged(f"the delta can't be read: {error.strerror or error}") from error
-            except Unavailable as error:
-                if error.retry_after_s is not None:  # its turn comes later: that is no stalled upload
-                    self._show(Progress(task.id, Phase.SPOOLED))
-                raise
             _log.info("task %s: %s", task.id, f"{receipt.kind} {receipt.reason}".rstrip())
             return on.Receipted(task.id, receipt)
 
@@ -264,14 +261,16 @@ class Effects:
                 wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
                 pause_s = wish_s or delay_s(count, chance=self.chance())
                 _log.log(logging.INFO if count < 3 else logging.WARNING, "%s: %s", what, error)
-                if of and (shown := self.live.get(of)):
-                    self.live[of] = replace(shown, waiting_for=f"the control plane: {error}"[:200])
+                shown = self.live.get(of) if of else None
+                if shown:  # who was told to come back later waits for its turn: that is no lack of progress
+                    phase = _IN_TURN.get(shown.phase, shown.phase) if wish_s is not None else shown.phase
+                    self._show(replace(shown, phase=phase, waiting_for=f"the control plane: {error}"[:200]))
                 count += 1
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await (self._nudged.wait() if wish_s is None else asyncio.Event().wait())
-            except TimeoutError:
-                continue
+            if shown:
+                self.live[shown.task] = shown
 
     def _step(self, task: TaskId, step: protocol.Stepped) -> None:
         if not self.live.get(task, Progress(task, Phase.ACCEPTED)).steps:

@@ -101,17 +101,28 @@ async def test_a_server_away_is_waited_for(bench: Bench) -> None:
     assert await bench.effects.perform(do.Fetch(bench.task)) == on.Fetched(bench.task.id)
 
 
-async def test_the_reason_for_waiting_is_shown(bench: Bench) -> None:
-    """A heartbeat tells it."""
-    bench.cache.troubles = [Unavailable("UNAVAILABLE: no route", 60.0)]
+@pytest.mark.parametrize(("wish_s", "phase"), [(None, Phase.FETCHING), (60.0, Phase.ACCEPTED)])
+async def test_the_reason_for_waiting_is_shown(bench: Bench, wish_s: float | None, phase: Phase) -> None:
+    """A heartbeat tells it; who was told to come back later does not seem to fetch, and so isn't given up."""
+    bench.effects.chance = lambda: 1.0
+    bench.cache.troubles = [Unavailable("UNAVAILABLE: no route", wish_s) for _ in range(9)]
     fetching = asyncio.create_task(bench.effects.perform(do.Fetch(bench.task)))
     live = bench.effects.live
     await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
     shown = live[bench.task.id]
-    assert (shown.phase, shown.waiting_for) == (Phase.FETCHING, "the control plane: UNAVAILABLE: no route")
+    assert (shown.phase, shown.waiting_for) == (phase, "the control plane: UNAVAILABLE: no route")
     fetching.cancel()
     await asyncio.wait([fetching])
     assert bench.effects.live == {}
+
+
+async def test_what_is_not_waited_for_any_more_is_not_shown(bench: Bench) -> None:
+    """The fetch that was put off goes on as a fetch."""
+    bench.cache.troubles = [Unavailable("busy", 0.01)]
+    shown: list[Progress] = []
+    bench.cache.asked = lambda: shown.append(bench.effects.live[bench.task.id])
+    await bench.effects.perform(do.Fetch(bench.task))
+    assert shown == 4 * [Progress(bench.task.id, Phase.FETCHING)]
 
 
 @pytest.mark.parametrize("missing", ["bundle", "base"])
@@ -199,7 +210,7 @@ async def test_a_full_server_leaves_the_delta_spooled(bench: Bench) -> None:
     live = bench.effects.live
     await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
     shown = live[bench.task.id]
-    assert (shown.phase, shown.step) == (Phase.SPOOLED, 0) and "too many uploads" in shown.waiting_for
+    assert shown.phase is Phase.SPOOLED and "too many uploads" in shown.waiting_for
     uploading.cancel()
     await asyncio.wait([uploading])
     assert bench.effects.live == {}
@@ -210,7 +221,7 @@ async def test_an_upload_that_breaks_off_is_no_wait_for_a_turn(bench: Bench) -> 
     bench.worker.replies = [DONE]
     await bench.effects.perform(do.Train(bench.task, 1))
     bench.effects.chance = lambda: 1.0
-    bench.uplink.receipts = 9 * [Unavailable("UNAVAILABLE: reset")]
+    bench.uplink.receipts = [Unavailable("UNAVAILABLE: reset") for _ in range(9)]
     uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
     live = bench.effects.live
     await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")

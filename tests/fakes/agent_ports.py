@@ -146,12 +146,13 @@ class ScriptedWorker:
 
 @dataclass
 class MemoryCache:
-    """Blobs that are there, at once, as files; an exception in `troubles` comes first."""
+    """Blobs that are there, at once, as files; an exception in `troubles` comes first; `asked` is told of each get."""
 
     folder: Path
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     troubles: list[Exception] = field(default_factory=list)
     pruned: list[frozenset[Digest]] = field(default_factory=list)
+    asked: Callable[[], None] = lambda: None
 
     def put(self, data: bytes) -> Blob:
         """Add one."""
@@ -161,6 +162,7 @@ class MemoryCache:
 
     async def get(self, blob: Blob, *, durably: bool) -> Path:
         """Give the file."""
+        self.asked()
         if self.troubles:
             raise self.troubles.pop(0)
         if blob.digest not in self.blobs:
