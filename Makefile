@@ -13,6 +13,7 @@ help: ## say what each target does
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Headwater needs Python 3.11 or 3.12 (the training runtime has no newer wheels), and found neither: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	@echo 'installing into $(VENV): a minute or two, once'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

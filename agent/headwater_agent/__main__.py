@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headwater_agent.config import Config, load
+from headwater_agent.edges.inventory import agent_version
 from headwater_agent.settings import BadSetting
 
 _EXAMPLE = """\
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"headwater-agent {agent_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(commands, "run", "be the agent, until SIGTERM")
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from headwater_wire.crashpoint import crashpoint
-from headwater_wire.messages import Evaluated
+from headwater_wire.messages import Evaluated, Failed, Outcome, Rejected
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
@@ -122,11 +122,21 @@ def _tell(before: Session, after: Session) -> None:
                 logging.INFO if isinstance(report.outcome, Evaluated) else logging.WARNING,
                 "task %s: %s",
                 report.task,
-                report.outcome,
+                _told(report.outcome),
             )
     for install in after.install_reports:
         if install not in before.install_reports:
             _log.info("install of %s, generation %d: %s", install.model, install.generation, install.problem or "done")
+
+
+def _told(outcome: Outcome) -> str:
+    match outcome:
+        case Evaluated(found):
+            return f"scored {found.holdout_examples} examples, loss {found.holdout_loss:.4f}"
+        case Rejected(reason):
+            return f"rejected: {reason}"
+        case Failed(reason):
+            return f"failed: {reason}"
 
 
 def _key(command: do.Command) -> Hashable:

@@ -73,13 +73,20 @@ class Surveyor:
                 await self.link.announce()
 
     async def _inspect(self, config: DatasetConfig) -> DatasetCard:
+        card = await self._card(config)
+        if card.problem:
+            _log.warning("dataset %s can't be used: %s", config.name, card.problem)
+        else:
+            _log.info("dataset %s: %d examples", config.name, card.examples)
+        return card
+
+    async def _card(self, config: DatasetConfig) -> DatasetCard:
         try:
             reply = await self.worker.run(Inspect(config), lambda step: None)
         except Died as error:
             return DatasetCard(config.name, 0, problem=f"inspecting it ended the worker: {error}"[:500])
         match reply:
             case Inspected(card):
-                _log.info("dataset %s: %s", config.name, card.problem or f"{card.examples} examples")
                 return card
             case Refused(reason):
                 return DatasetCard(config.name, 0, problem=reason[:500])

@@ -198,7 +198,8 @@ def _listening(name: str, text: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise BadSetting(
-            f"{name} can't listen on {text}: {error.strerror or error}; stop the program that has it, or choose "
+            f"{name} can't listen on {text}: {reason}; stop the program that has it, or choose "
             f"another with --{name} 127.0.0.1:PORT (0: any free one)"
         ) from error

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import aiomqtt
 
 GOODBYE_S = 1.0
+_SESSION_TAKEN_OVER = 0x8E
 
 
 @asynccontextmanager
@@ -28,3 +29,10 @@ async def connection(client: aiomqtt.Client, *, patience_s: float) -> AsyncItera
         with suppress(aiomqtt.MqttError, TimeoutError):  # else it would take the place of why we leave: a cancellation
             async with asyncio.timeout(GOODBYE_S):
                 await client.__aexit__(None, None, None)
+
+
+def taken_over(client: aiomqtt.Client) -> bool:
+    """Say whether the broker ended it because another came by the same name; aiomqtt's error has no reason."""
+    ended = client._disconnected
+    error = ended.exception() if ended.done() and not ended.cancelled() else None
+    return isinstance(error, aiomqtt.MqttCodeError) and getattr(error.rc, "value", error.rc) == _SESSION_TAKEN_OVER

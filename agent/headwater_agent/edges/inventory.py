@@ -42,12 +42,13 @@ def look(state_dir: Path) -> Inventory:
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=pages * page_bytes,
         disk_free_bytes=shutil.disk_usage(state_dir).free,
-        agent_version=_agent_version(),
+        agent_version=agent_version(),
         python_version=python_version(),
     )
 
 
-def _agent_version() -> str:
+def agent_version() -> str:
+    """Tell the installed version; nothing if there is none."""
     try:
         return version("headwater")
     except PackageNotFoundError:  # run from a folder on PYTHONPATH

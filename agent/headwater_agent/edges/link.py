@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 from headwater_agent.config import Address
 from headwater_agent.core.backoff import delay_s
 from headwater_agent.core.events import Connected, Event
-from headwater_agent.edges.connection import GOODBYE_S, connection
+from headwater_agent.edges.connection import GOODBYE_S, connection, taken_over
 from headwater_agent.edges.downward import read
 from headwater_agent.ports import Journal, Registrar, Vitals
 
@@ -113,7 +113,7 @@ class Link:
                 attempt = 0 if loop.time() - began_s > 60 else attempt + 1
                 pause_s = delay_s(attempt, chance=random())  # noqa: S311 (jitter, no secret)
                 _log.warning(
-                    "no broker at %s:%d (%s): trying again in %.1f s",
+                    "no connection to the broker at %s:%d (%s): trying again in %.1f s",
                     self._address.host,
                     self._address.port,
                     error or type(error).__name__,
@@ -134,6 +134,12 @@ class Link:
             _log.info("connected to %s:%d as %s, epoch %d", *self._where(), self._device, self._epoch)
             try:
                 await self._serve(client)
+            except aiomqtt.MqttError as error:
+                if taken_over(client):
+                    raise aiomqtt.MqttError(
+                        f"another agent came as {self._device}: each needs an id of its own"
+                    ) from error
+                raise
             finally:
                 self._client = None
                 # Also when cancelled: a goodbye is faster than the last will. The connection may be what broke.

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -18,6 +19,10 @@ _NEEDED = ("numpy", "onnx", "onnxruntime", "fastapi", "aiomqtt", "grpc")
 
 class NotInstalled(HeadwaterError):
     """The demo needs both sides on this machine."""
+
+
+class Unwritable(HeadwaterError):
+    """The model could not be put there: better said now than after the training."""
 
 
 def demo(
@@ -46,6 +51,7 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> 
     from headwater.demo import problem, processes, story, table
 
     posed = problem.pose(data, devices)
+    _make_folder(to)
     with ExitStack() as stack:
         state = Path(tempfile.mkdtemp(prefix="headwater-demo-"))
         stack.callback(shutil.rmtree, state, ignore_errors=True)
@@ -59,7 +65,7 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> 
         result = story.tell(client, posed, federated, others, fleet, exported, installed, state)
         out.print()
         out.print(table.picture(result))
-        out.print(f"the merged model, checked with plain onnxruntime: [bold]{exported.absolute()}[/]")
+        out.print(f"the merged model, checked with plain onnxruntime: [bold]{exported.resolve()}[/]", soft_wrap=True)
         if keep:
             _linger(fleet.endpoints.http, state, running)
     return result.wins
@@ -67,10 +73,22 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> 
 
 def _linger(url: str, state: Path, running: list) -> None:  # type: ignore[type-arg]
     out.print(f"\nStill running; in another terminal:\n  export HEADWATER_URL={url}")
+    if sys.prefix != sys.base_prefix:
+        out.print(f"  source {Path(sys.prefix) / 'bin/activate'}", soft_wrap=True)
     for command in ("device list", "run list", "version list digits", "rollout list", "device show box-1"):
         out.print(f"  headwater {command}")
-    out.print(f"API page {url}/docs, boxes and logs in {state}\nCtrl-C stops everything and removes that folder.")
+    out.print(
+        f"API page {url}/docs, boxes and logs in {state}\nCtrl-C stops everything and removes that folder.",
+        soft_wrap=True,
+    )
     signal.pause()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"can't make the folder {folder}: {error.strerror}") from error
 
 
 def _stop_like_ctrl_c() -> None:

@@ -56,7 +56,7 @@ def describe(detail: DeviceDetail) -> None:
 
 
 def _row(device: Device) -> tuple[object, ...]:
-    datasets = ",".join(f"{card.name}({card.problem or card.examples})" for card in device.datasets)
+    datasets = ",".join(f"{card.name}({'unusable' if card.problem else card.examples})" for card in device.datasets)
     state = "online" if device.online else "offline"
     return device.id, state, device.labels, datasets, device.inventory.machine, device.last_seen
 
@@ -73,4 +73,5 @@ def _describe_box(detail: DeviceDetail) -> None:
         out.print(f"label {key}={value}")
     for card in device.datasets:
         schema = ", ".join(f"{column.name}: {column.dtype}{list(column.shape)}" for column in card.columns)
-        out.print(f"dataset {card.name}: {card.problem or f'{card.examples} examples'} {schema}".rstrip(), markup=False)
+        told = card.problem or f"{card.examples} examples of {schema}"
+        out.print(f"dataset {card.name}: {told}", markup=False)

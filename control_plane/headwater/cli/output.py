@@ -22,6 +22,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _COLORS = {
     "completed": "green", "succeeded": "green", "committed": "green", "installed": "green", "online": "green",
+    "scored": "green",
     "failed": "red", "rejected": "red", "timed_out": "red", "abandoned": "red", "offline": "red",
     "cancelled": "yellow", "paused": "yellow", "superseded": "yellow", "waiting": "yellow",
 }  # fmt: skip
@@ -30,7 +31,11 @@ _COLORS = {
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
     """Lay rows out; numbers to the right."""
     laid = Table(*columns, box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    for row in rows:
+    kept = [tuple(row) for row in rows]
+    for column, values in zip(laid.columns, zip(*kept, strict=True), strict=False):
+        if any(_is_number(value) for value in values) and all(value is None or _is_number(value) for value in values):
+            column.justify = "right"
+    for row in kept:
         laid.add_row(*(cell(value) for value in row))
     return laid
 
@@ -54,6 +59,10 @@ def cell(value: object) -> str:
             return escape(value)
         case _:
             return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_json(record: Any) -> None:

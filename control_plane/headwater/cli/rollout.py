@@ -26,7 +26,8 @@ def start(
         if json:
             as_json(rollout)
         else:
-            out.print(f"[green]{rollout.id}[/]: {version} is on its way; headwater rollout status {rollout.id}")
+            told = f"{version} is on its way; headwater rollout status {rollout.id}"
+            out.print(f"[green]{rollout.id}[/]: {told}", soft_wrap=True)
         if watch:
             _watch(client, rollout.id)
 
@@ -59,7 +60,10 @@ def list_(
     if json:
         as_json(rollouts)
     else:
-        rows = [(found.id, found.version, found.labels, found.state, found.created_at) for found in rollouts]
+        rows = [
+            (found.id, found.version, found.labels or "every device", found.state, found.created_at)
+            for found in rollouts
+        ]
         out.print(table(("ROLLOUT", "VERSION", "TO", "STATE", "STARTED"), rows))
 
 

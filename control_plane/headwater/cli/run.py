@@ -54,7 +54,7 @@ def start(
         if json:
             as_json(run)
         else:
-            out.print(f"[green]{run.id}[/] started; headwater run watch {run.id}")
+            out.print(f"[green]{run.id}[/] started; headwater run watch {run.id}", soft_wrap=True)
         if watch:
             _follow(client, run.id)
 
@@ -84,7 +84,7 @@ def list_(
             run.spec.model,
             run.spec.dataset,
             run.state,
-            f"{run.round}/{run.spec.rounds}",
+            f"{min(run.round, run.spec.rounds)}/{run.spec.rounds}",
             run.version,
             run.created_at,
         )
@@ -144,11 +144,11 @@ def describe(detail: RunDetail) -> None:
     out.print(f"{spec.model} on {spec.dataset}, {spec.rounds} rounds from {spec.base}; newest version {run.version}")
     knobs = f"{spec.strategy}, epochs {spec.epochs}, batch {spec.batch_size}, lr {spec.learning_rate}, seed {spec.seed}"
     out.print(f"{knobs}{', reproducible' if spec.reproducible else ''}\n")
-    out.print(rounds_table(detail.rounds))
+    out.print(rounds_table(detail.rounds, out.width))
     for found in detail.rounds:
         rows = [
-            (task.device, task.state, task.phase, task.metrics.examples if task.metrics else None, size(task.bytes_up),
-             task.reason or task.waiting_for)
+            (task.device, task.state, task.phase if task.state == "open" else "",
+             task.metrics.examples if task.metrics else None, size(task.bytes_up), task.reason or task.waiting_for)
             for task in found.tasks
         ]  # fmt: skip
         title = escape(f"\nround {found.number}: {found.state} {found.reason}".rstrip())

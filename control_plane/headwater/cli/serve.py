@@ -9,13 +9,13 @@ import typer
 
 def serve(
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file; the keys are these options.")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Where everything is kept [default: headwater-data].")] = None,
-    http: Annotated[str | None, typer.Option(help="host:port for operators [default: 127.0.0.1:8080].")] = None,
-    grpc: Annotated[str | None, typer.Option(help="host:port for devices [default: 127.0.0.1:8090].")] = None,
-    mqtt: Annotated[str | None, typer.Option(help="host:port of the broker [default: 127.0.0.1:1883].")] = None,
-    broker: Annotated[str | None, typer.Option(help='"embedded", or mqtt://host:port [default: embedded].')] = None,
-    database: Annotated[str | None, typer.Option(help="postgresql://… [default: SQLite in the data dir].")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Where everything is kept (default: headwater-data).")] = None,
+    http: Annotated[str | None, typer.Option(help="host:port for operators (default: 127.0.0.1:8080).")] = None,
+    grpc: Annotated[str | None, typer.Option(help="host:port for devices (default: 127.0.0.1:8090).")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="host:port of the broker (default: 127.0.0.1:1883).")] = None,
+    broker: Annotated[str | None, typer.Option(help='"embedded", or mqtt://host:port (default: embedded).')] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://… (default: SQLite in the data dir).")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (default: info).")] = None,
 ) -> None:
     """Run the control plane: HTTP API, gRPC gateway, MQTT broker, coordinator. Port 0 takes a free one."""
     flags = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,7 +13,10 @@ from headwater.records import Round, RunDetail, Task
 
 _ROUNDS_SHOWN = 12
 _TASKS_SHOWN = 24
-HEADERS = ("ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", "ACCURACY", "OF", "UP", "SECONDS")
+_HEADERS = ("ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", "ACCURACY", "OF", "UP", "SECONDS")
+_ONLY_IF_WIDE = {"EXAMPLES", "UP"}
+_WIDE = 100  # columns of the terminal
+_SCORING = {"collecting": "scoring", "committed": "scored"}  # what the last round does: it trains nothing
 
 
 class Picture:
@@ -32,21 +35,22 @@ class Picture:
             self._rounds[found.number] = found
         self._detail = detail
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._detail is None:
-            return Text("…")
+            yield Text("…")
+            return
         run = self._detail.run
         rounds = [self._rounds[number] for number in sorted(self._rounds)]
         head = (
             f"[bold]{run.id}[/] {cell(run.state)} {run.spec.model} on {run.spec.dataset}, newest version {run.version}"
         )
         parts: list[RenderableType] = [Text.from_markup(f"{head} {cell(run.reason)}".rstrip())]
-        parts.append(rounds_table(rounds[-_ROUNDS_SHOWN:]))
+        parts.append(rounds_table(rounds[-_ROUNDS_SHOWN:], options.max_width))
         if rounds and not rounds[-1].closed_at:
             parts += [Text(), _tasks(rounds[-1].tasks[:_TASKS_SHOWN])]
             if len(rounds[-1].tasks) > _TASKS_SHOWN:
                 parts.append(Text(f"… and {len(rounds[-1].tasks) - _TASKS_SHOWN} more"))
-        return Group(*parts)
+        yield Group(*parts)
 
 
 def show_live(console: Console, details: Iterable[RunDetail]) -> RunDetail | None:
@@ -64,9 +68,12 @@ def show_live(console: Console, details: Iterable[RunDetail]) -> RunDetail | Non
     return last
 
 
-def rounds_table(rounds: Iterable[Round]) -> Table:
-    """Lay rounds out, a row each."""
-    return table(HEADERS, (_row(found) for found in rounds))
+def rounds_table(rounds: Iterable[Round], width: int) -> Table:
+    """Lay rounds out, a row each, with less on a narrow terminal."""
+    shown = [number for number, name in enumerate(_HEADERS) if width >= _WIDE or name not in _ONLY_IF_WIDE]
+    rows = [_row(found) for found in rounds]
+    headers = [_HEADERS[number] if width >= _WIDE else _HEADERS[number].replace(" ", "\n") for number in shown]
+    return table(headers, [[row[number] for number in shown] for row in rows])
 
 
 def line(found: Round) -> str:
@@ -87,7 +94,7 @@ def _row(found: Round) -> tuple[object, ...]:
     seconds = (found.closed_at - found.opened_at).total_seconds() if found.closed_at else None
     return (
         found.number,
-        found.state if not found.evaluate else f"{found.state} (scores only)",
+        _SCORING.get(found.state, found.state) if found.evaluate else found.state,
         f"{scores.reported}/{len(found.tasks)}",
         scores.examples,
         scores.train_loss,

@@ -102,7 +102,8 @@ def start(problem: Problem, devices: int, state: Path, processes: list[Process],
 def problem_share(problem: Problem) -> str:
     """Say what a device holds."""
     counts = [len(shard.labels) for shard in problem.shards.devices]
-    return f"{min(counts)} to {max(counts)} images of 4 of the 10 digits"
+    spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    return f"{spread} images of 4 of the 10 digits"
 
 
 def train(client: Client, problem: Problem, rounds: int, state: Path, console: Console) -> RunDetail:
@@ -123,7 +124,7 @@ def compare(
     """Train each device by itself, and all data in one place: the same rounds, nothing merged with others."""
     boxes = [*fleet.edge, fleet.central]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         runs = [_start(client, problem, rounds, base, {"box": box.id}) for box in boxes]
         bar = bars.add_task("for comparison: each device alone, and all data in one place", total=rounds * len(runs))
         while True:

@@ -27,7 +27,7 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CompileError(f"{path.name} is no valid model: {' '.join(str(error).split())[:500]}") from error
+        raise CompileError(f"the file is no valid model: {' '.join(str(error).split())[:500]}") from error
     return _bare(model)
 
 
@@ -36,18 +36,18 @@ def parse(path: Path) -> onnx.ModelProto:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise CompileError(f"{path.name} has {size} bytes; {MAX_BYTES} is the limit for a model trained on devices")
+            raise CompileError(f"the file has {size} bytes; {MAX_BYTES} is the limit for a model trained on devices")
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise CompileError(f"{path} can't be read: {error.strerror}") from error
     except DecodeError as error:
-        raise CompileError(f"{path.name} is no ONNX file, or was cut short") from error
+        raise CompileError("the file is no ONNX file, or was cut short") from error
     if not model.graph.node or not model.graph.output:
-        raise CompileError(f"{path.name} is no ONNX file: it holds no graph with nodes and outputs")
+        raise CompileError("the file is no ONNX file: it holds no graph with nodes and outputs")
     for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
             raise CompileError(
-                f"the tensor {tensor.name!r} lies in a file beside {path.name}: save the model as one file "
+                f"the tensor {tensor.name!r} lies in a file beside the model: save the model as one file "
                 "(onnx.save(onnx.load(PATH), OUT), or external_data=False in torch.onnx.export)"
             )
     return model

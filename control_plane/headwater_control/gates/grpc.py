@@ -143,7 +143,7 @@ async def serve(gate: GrpcGate, host: str, port: int, *, grace_s: float = 1.5) -
     try:
         bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     except RuntimeError as error:
-        raise OSError(f"can't listen on {host}:{port}") from error
+        raise OSError("it is in use, or no address of this machine") from error
     await server.start()
     try:
         yield bound

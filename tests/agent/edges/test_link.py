@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from headwater_agent.config import Address
 from headwater_agent.core import events as on
@@ -212,6 +213,14 @@ async def test_an_announcement_repeats_the_registration(broker: int) -> None:
         await until(lambda: s.link.connected, "the connection")
         await s.link.announce()
         await until(lambda: len(s.ear.hellos) == 2, "the second registration")
+
+
+async def test_a_second_agent_with_the_same_id_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """A copied disk is no broken network, and must not read like one; mosquitto 2.0 closes without telling why."""
+    async with serve("127.0.0.1", 0) as broker, setting(broker.port) as s:
+        await until(lambda: s.link.connected, "the connection")
+        async with aiomqtt.Client("127.0.0.1", broker.port, identifier=DEVICE, protocol=aiomqtt.ProtocolVersion.V5):
+            await until(lambda: f"another agent came as {DEVICE}" in caplog.text, "the warning")
 
 
 async def test_a_broker_that_comes_and_goes() -> None:

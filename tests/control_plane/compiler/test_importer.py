@@ -230,14 +230,14 @@ def chain(operator: str, **attributes: object) -> onnx.ModelProto:
         (lambda: model([N("Mul", ["x", "w"], ["y"])], {"w": weights(3)}, [info("x", [])], [info("y", [3])]),
          "mse", "'x' has no batch axis"),
         (lambda: plain([info("label", ["b", 8])]), "mse", "may not be called 'label'"),
-        (lambda: plain([info("x", ["b", 8], TensorProto.STRING)]), "mse", "is no valid model"),
+        (lambda: plain([info("x", ["b", 8], TensorProto.STRING)]), "mse", "the file is no valid model"),
         (lambda: plain(opset=11), "mse", "uses opset 11; 13 to 21 can be trained: export it with opset_version=17"),
         (lambda: plain(opset=22, ir=10), "mse", "uses opset 22; 13 to 21"),
-        (external, "mse", "'w' lies in a file beside model.onnx: save the model as one file"),
+        (external, "mse", "'w' lies in a file beside the model: save the model as one file"),
         (lambda: model([N("Magic", ["x"], ["y"], domain="acme", name="m")], {}, domains=["acme"]), "mse",
          "'m' is of the custom domain 'acme' (Magic): devices know only ONNX's own operators"),
         (lambda: model([N("MatMul", ["x", "w"], ["y"]), N("Relu", ["gone"], ["z"])], {"w": weights(8, 3)}), "mse",
-         "is no valid model"),
+         "the file is no valid model"),
         (mlp, "hinge", "there is no loss 'hinge'; choose one of cross_entropy, mse"),
         (lambda: model([N("ReduceSum", ["x", "axes"], ["y"])], {"axes": np.array([1])}, None, [info("y", ["b", 1])]),
          "mse", "has nothing to train"),
@@ -274,7 +274,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
     """Any bytes end in a sentence."""
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(CompileError, match=r"model\.onnx is no ONNX file"):
+    with pytest.raises(CompileError, match="the file is no ONNX file"):
         import_model(path, tmp_path / "bundle", "net", "mse")
 
 

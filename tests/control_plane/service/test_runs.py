@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from headwater_control.core.runs import RunState
+from headwater_control.core.runs import RunSpec, RunState
 from headwater_control.service import models, runs
 from headwater_control.service.errors import Conflict, Invalid, NotFound
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire.ids import RunId, VersionId
 
 from tests.fakes.world import DIGITS, Box
 
-REQUEST = RunRequest("digits", "digits")
+REQUEST = RunSpec("digits", "digits")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,7 @@ REQUEST = RunRequest("digits", "digits")
         ({"strategy": "magic"}, "there is no strategy 'magic': choose one of fedavg"),
         ({"dataset": "no/path"}, "is not a name"),
         ({"dataset": "faults"}, "none of the 1 registered devices has a dataset named faults (they have: digits)"),
-        ({"cohort": (("site", "b"),)}, "none of the 0 registered devices in the cohort has a dataset named digits"),
+        ({"cohort": (("site", "b"),)}, "no registered device has site=b: `headwater device list` shows their labels"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
