@@ -4,15 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from headwater_control.core.runs import RunSpec, RunState
+from headwater_control.core.runs import RunState
 from headwater_control.service import models, runs
 from headwater_control.service.errors import Conflict, Invalid, NotFound
+from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire.ids import RunId, VersionId
 
 from tests.fakes.world import DIGITS, Box
 
-REQUEST = RunSpec("digits", "digits")
+REQUEST = RunRequest("digits", "digits")
 
 
 @pytest.mark.parametrize(
