@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from random import random
 
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.messages import Evaluated, Failed, Outcome, Rejected
@@ -68,7 +69,7 @@ class Shell:
             async with asyncio.timeout_at(wake_s):
                 return await self.inbox.get()
         except TimeoutError:
-            return on.TimePassed()
+            return on.TimePassed(chance=random())  # noqa: S311 (jitter, no secret)
 
     def _mark(self, commands: tuple[do.Command, ...]) -> None:
         """Pass the steps at which a test may kill us: the session is saved, nothing has been done about it."""

@@ -2,8 +2,9 @@
 
 import functools
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +74,29 @@ async def test_a_lost_assignment_is_healed_by_sync(world: World) -> None:
     async with AgentProcess(world.file):
         await until(lambda: task.id in world.gateway.deltas, "the delta")
     assert world.gateway.revision == 1
+
+
+async def test_without_a_broker_a_task_goes_its_way_by_grpc_alone(tmp_path: Path) -> None:
+    """Nothing ever listens where the broker should be: fetched, trained and uploaded all the same, and stopped well."""
+    gateway = ScriptedGateway()
+    task = offered(gateway, tmp_path)
+    gateway.open(task)
+    with closed_port() as broker_port:
+        async with serving(gateway) as port, AgentProcess(Home(tmp_path, broker_port, port).write()) as agent:
+            await until(lambda: task.id in gateway.deltas, "the delta")
+            await until(lambda: folders_empty(tmp_path / "state", "spool", "work"), "the box to be clean")
+            assert "no connection to the broker" in agent.log
+            agent.send(signal.SIGTERM)
+            assert await agent.ended(5.0) == 0, agent.log
+    assert gateway.calls["receipt"] == 1
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Hold a port that refuses every connection: bound, and never listened on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def undisturbed(folder: Path) -> bytes:

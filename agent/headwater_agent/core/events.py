@@ -14,6 +14,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The broker does not reach this box: it went away, or an attempt to connect failed. `chance` is in [0, 1)."""
+
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rung:
     """The control plane asked for a Sync."""
 
@@ -155,11 +162,14 @@ class InstallFailed:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """A deadline may have come."""
+    """A deadline may have come, or the time for a Sync that nobody asked for. `chance` is in [0, 1)."""
+
+    chance: float
 
 
 Event = (
     Connected
+    | Disconnected
     | Rung
     | Assigned
     | Withdrawn

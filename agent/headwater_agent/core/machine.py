@@ -17,6 +17,7 @@ from headwater_wire.messages import (
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
+from headwater_agent.core.backoff import sync_apart_s
 from headwater_agent.core.course import Next, finish, give_up, put, report, settle, start, stop, upload
 from headwater_agent.core.eligibility import objection
 from headwater_agent.core.session import (
@@ -27,6 +28,8 @@ from headwater_agent.core.session import (
     Session,
     Stage,
 )
+
+FIRST_SYNC_S = 5.0  # after a start: a broker that is there has accepted us by then
 
 _Fetching = on.Fetched | on.FetchFailed
 _Training = on.Trained | on.Scored | on.TrainingRefused | on.TrainingBroke | on.WorkerDied
@@ -44,7 +47,7 @@ def step(session: Session, event: on.Event, *, at_s: float) -> Next:
 
 def resume(session: Session, *, at_s: float) -> Next:
     """Say what a restart cut short; to be saved before it is acted upon, as what `step` says is."""
-    session = replace(session, time=ServerTime(session.time.server_ms, at_s))
+    session = replace(session, time=ServerTime(session.time.server_ms, at_s), sync_at_s=at_s + FIRST_SYNC_S)
     commands: tuple[do.Command, ...] = ()
     for held in session.held:
         match held.stage:
@@ -75,17 +78,18 @@ def stand_down(session: Session) -> Session:
 
 
 def wake_at_s(session: Session) -> float | None:
-    """Say at which monotonic instant a deadline comes that `TimePassed` should tell of."""
+    """Say at which monotonic instant a deadline comes, or an unasked-for Sync, that `TimePassed` should tell of."""
+    instants = [] if session.sync_at_s is None else [session.sync_at_s]
     open_until = [held.task.deadline_ms for held in session.held if held.stage is not Stage.SPOOLED]
-    if not open_until or not session.time.server_ms:
-        return None
-    return session.time.at_s + (min(open_until) + 1 - session.time.server_ms) / 1000
+    if open_until and session.time.server_ms:
+        instants.append(session.time.at_s + (min(open_until) + 1 - session.time.server_ms) / 1000)
+    return min(instants, default=None)
 
 
 def _react(session: Session, event: on.Event, at_s: float) -> Next:
     match event:
-        case on.Connected() | on.Rung():
-            return session, (do.Sync(),)
+        case on.Connected() | on.Disconnected() | on.Rung() | on.TimePassed():
+            return _keep_in_touch(session, event, at_s)
         case on.Assigned(revision) | on.Withdrawn(revision) | on.DeploymentWanted(revision):
             if revision < session.revision:  # an answer of a later state has said all of this
                 return session, ()
@@ -105,10 +109,27 @@ def _react(session: Session, event: on.Event, at_s: float) -> Next:
             return _end_install(session, model, generation, InstallState.INSTALLED, "")
         case on.InstallFailed(model, generation, problem):
             return _end_install(session, model, generation, InstallState.FAILED, problem)
-        case on.TimePassed():
-            return session, ()
         case _:
             return _work(session, event, at_s)
+
+
+def _keep_in_touch(
+    session: Session, event: on.Connected | on.Disconnected | on.Rung | on.TimePassed, at_s: float
+) -> Next:
+    """Sync when there is a reason to; while no broker could tell of one, now and then."""
+    match event:
+        case on.Connected():  # from here on heartbeats show the revision, and a box that has missed something is rung
+            return replace(session, sync_at_s=None), (do.Sync(),)
+        case on.Rung():
+            return session, (do.Sync(),)
+        case on.Disconnected(chance) if session.sync_at_s is None:
+            return replace(session, sync_at_s=at_s + sync_apart_s(chance=chance)), ()
+        case on.TimePassed(chance) if session.sync_at_s is not None and session.sync_at_s <= at_s:
+            return replace(session, sync_at_s=at_s + sync_apart_s(chance=chance)), (do.Sync(),)
+        case on.Disconnected() | on.TimePassed():
+            return session, ()
+        case _:
+            assert_never(event)
 
 
 def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: float) -> Next:

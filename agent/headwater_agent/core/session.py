@@ -107,6 +107,7 @@ class Session:
     seen: int = 0  # the newest change applied: beyond `revision` while one in between is missing
     time: ServerTime = field(default_factory=ServerTime)
     heartbeat_s: int = 30
+    sync_at_s: float | None = None  # while no broker reaches this box: the monotonic instant to ask unasked; not saved
     held: tuple[Held, ...] = ()
     finished: tuple[Finished, ...] = ()
     reports: tuple[TaskReport, ...] = ()

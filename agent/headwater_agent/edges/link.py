@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from headwater_agent.config import Address
 from headwater_agent.core.backoff import delay_s
-from headwater_agent.core.events import Connected, Event
+from headwater_agent.core.events import Connected, Disconnected, Event
 from headwater_agent.edges.connection import GOODBYE_S, connection, taken_over
 from headwater_agent.edges.downward import read
 from headwater_agent.ports import Journal, Registrar, Vitals
@@ -28,6 +28,7 @@ KEEPALIVE_S = 120  # a ping and its headers cost 200 bytes; heartbeats show life
 WILL_DELAY_S = 5  # a connection that is back by then was never gone
 EXPIRY_S = 300  # of presence and registration: what the control plane has not read by then, Sync heals
 PATIENCE_S = 10.0
+PAUSE_MOST_S = 60.0  # an attempt that is refused costs 100 bytes: a third of a megabyte a day
 PULSE_APART_S = 0.5
 PACKET_LIMIT_BYTES = 256 * 1024
 _BORN, _GONE = 1, 2  # seq within an epoch
@@ -111,7 +112,7 @@ class Link:
                 attempt = 0  # asked to renew
             except (aiomqtt.MqttError, OSError, TimeoutError) as error:
                 attempt = 0 if loop.time() - began_s > 60 else attempt + 1
-                pause_s = delay_s(attempt, chance=random())  # noqa: S311 (jitter, no secret)
+                pause_s = delay_s(attempt, chance=random(), cap_s=PAUSE_MOST_S)  # noqa: S311 (jitter, no secret)
                 _log.warning(
                     "no connection to the broker at %s:%d (%s): trying again in %.1f s",
                     self._address.host,
@@ -119,6 +120,7 @@ class Link:
                     error or type(error).__name__,
                     pause_s,
                 )
+                await self._deliver(Disconnected(chance=random()))  # noqa: S311 (as above)
                 await asyncio.sleep(pause_s)
 
     async def _once(self) -> None:

@@ -18,6 +18,8 @@ T1 = task("t1")
 ATTEMPT = st.integers(1, 3)
 EVENT: st.SearchStrategy[on.Event] = st.one_of(
     st.just(on.Connected()),
+    st.builds(on.Disconnected, st.sampled_from((0.0, 0.9))),
+    st.builds(on.TimePassed, st.sampled_from((0.0, 0.9))),
     st.builds(on.Assigned, st.integers(1, 4), st.just(T1)),
     st.builds(on.Withdrawn, st.integers(1, 4), st.just(T1.id)),
     st.just(on.Fetched(T1.id)),
