@@ -129,7 +129,7 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
                 journal=journal,
                 datasets={dataset.name: dataset for dataset in config.datasets},
                 request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
-                needed=lambda: needed(shell.session),
+                needed=lambda ended: needed(shell.session, ended),
             )
             yield link, shell, surveyor, effects
 

@@ -46,7 +46,8 @@ class Effects:
     """Performs commands. Cancelling `perform` ends what it does, the child included.
 
     `live` says of the tasks being worked on what the session doesn't know; `request` and `needed` look into the
-    session as it was last saved; `chance` draws from [0, 1) for the jitter of the pauses.
+    session as it was last saved, `needed` past an install that has ended since; `chance` draws from [0, 1) for the
+    jitter of the pauses.
     """
 
     uplink: Uplink
@@ -58,9 +59,10 @@ class Effects:
     journal: Journal
     datasets: dict[str, protocol.DatasetConfig]
     request: Callable[[], SyncRequest]
-    needed: Callable[[], frozenset[Digest]]
+    needed: Callable[[Deployment | None], frozenset[Digest]]
     chance: Callable[[], float] = random
     live: dict[TaskId, Progress] = field(default_factory=dict)
+    _graphs: dict[Digest, Digest] = field(default_factory=dict)  # by the bundle whose manifest names them
     _nudged_s: float = float("-inf")
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
     _uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
@@ -82,11 +84,13 @@ class Effects:
                 crashpoint("agent.receipt")
                 await self.spool.discard(task_id)
             case do.Install(deployment):
-                return await self._install(deployment)
+                event = await self._install(deployment)
+                await self._prune(self.needed(deployment))
+                return event
             case do.StopTraining(task_id):  # the shell has cancelled it, perhaps a moment after it spooled its delta
                 await self.spool.discard(task_id)
             case do.AbandonInstall():
-                pass  # likewise; what it fetched is pruned with the next fetch
+                pass  # likewise; what it fetched is pruned with the next fetch or install
             case _:
                 assert_never(command)
         return None
@@ -115,8 +119,8 @@ class Effects:
     async def _fetch(self, task: Task) -> on.Event:
         try:
             self._show(Progress(task.id, Phase.FETCHING))
-            files = await self._bring(task)
-            await self.cache.prune(self.needed() | {task.bundle.digest, task.base.digest, Digest(files.graph.name)})
+            await self._bring(task)
+            await self._prune(self.needed(None) | {task.bundle.digest, task.base.digest})
             return on.Fetched(task.id)
         except Gone as error:
             return on.FetchFailed(task.id, f"the control plane does not have what the task refers to: {error}")
@@ -236,11 +240,20 @@ class Effects:
         what = f"task {task.id}"
         bundle = await self._patiently(lambda: self.cache.get(task.bundle, durably=True), what, final=Gone, of=task.id)
         graph = manifest.parse(await asyncio.to_thread(bundle.read_bytes)).graph
+        self._graphs[task.bundle.digest] = graph.digest
         return _Files(
             manifest=bundle,
             graph=await self._patiently(lambda: self.cache.get(graph, durably=True), what, final=Gone, of=task.id),
             base=await self._patiently(lambda: self.cache.get(task.base, durably=False), what, final=Gone, of=task.id),
         )
+
+    async def _prune(self, needed: frozenset[Digest]) -> None:
+        """Drop what nobody needs; a bundle that is needed needs its graph."""
+        self._graphs = {bundle: graph for bundle, graph in self._graphs.items() if bundle in needed}
+        try:
+            await self.cache.prune(needed | frozenset(self._graphs.values()))
+        except OSError as error:
+            _log.warning("the cache can't be tidied up: %s", error)
 
     async def _patiently(
         self,

@@ -55,6 +55,7 @@ class Bench:
         self.task = offered(gateway, folder)
         self.cache.blobs.update(gateway.blobs)
         self.needed: frozenset[Digest] = frozenset()
+        self.of_install: frozenset[Digest] = frozenset()
         self.effects = Effects(
             uplink=self.uplink,  # type: ignore[arg-type]  # it doesn't fetch: the cache is a fake too
             cache=self.cache,
@@ -65,7 +66,7 @@ class Bench:
             journal=self.journal,
             datasets={DATASET: DatasetConfig(DATASET, "npz", "numbers.npz", ())},
             request=lambda: SyncRequest(DEVICE, self.link.epoch, 7),
-            needed=lambda: self.needed,
+            needed=lambda ended: self.needed if ended is None else self.needed - self.of_install,
             chance=lambda: 0.0,
         )
 
@@ -302,6 +303,26 @@ async def test_a_version_that_is_here_is_not_fetched_again(bench: Bench, tmp_pat
     del bench.cache.blobs[wanted.onnx.digest]
     bench.worker.replies = [Checked("")]
     assert isinstance(await bench.effects.perform(do.Install(wanted)), on.Installed)
+
+
+@pytest.mark.parametrize("reply", [Checked(""), Checked("output y differs by 0.3")])
+async def test_what_an_install_leaves_is_dropped(bench: Bench, reply: protocol.Reply) -> None:
+    """A box that is never trained on has nobody else to do it; a task's files stay, its graph among them."""
+    await bench.effects.perform(do.Fetch(bench.task))
+    of_task = bench.cache.pruned.pop()
+    wanted = bench.deployment()
+    bench.of_install = frozenset({wanted.onnx.digest, wanted.reference.digest})
+    bench.needed = bench.of_install | {bench.task.bundle.digest, bench.task.base.digest}
+    bench.worker.replies = [reply]
+    assert await bench.effects.perform(do.Install(wanted)) is not None
+    assert bench.cache.pruned == [of_task]
+
+
+async def test_a_cache_that_cannot_be_pruned_fails_no_install(bench: Bench) -> None:
+    """The version is there all the same."""
+    bench.cache.pruning = OSError(5, "Input/output error")
+    bench.worker.replies = [Checked("")]
+    assert isinstance(await bench.effects.perform(do.Install(bench.deployment())), on.Installed)
 
 
 async def test_a_version_the_server_lacks_is_reported(bench: Bench) -> None:

@@ -152,6 +152,7 @@ class MemoryCache:
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     troubles: list[Exception] = field(default_factory=list)
     pruned: list[frozenset[Digest]] = field(default_factory=list)
+    pruning: Exception | None = None
     asked: Callable[[], None] = lambda: None
 
     def put(self, data: bytes) -> Blob:
@@ -173,6 +174,8 @@ class MemoryCache:
 
     async def prune(self, keep: Collection[Digest]) -> None:
         """Note what was kept."""
+        if self.pruning:
+            raise self.pruning
         self.pruned.append(frozenset(keep))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from headwater_wire.ids import Digest, TaskId
-from headwater_wire.messages import HeldTask, Phase, Progress, SyncRequest
+from headwater_wire.messages import Deployment, HeldTask, Phase, Progress, SyncRequest
 
 from headwater_agent.core.session import InstallState, Session, Stage
 
@@ -33,10 +33,11 @@ def progress(session: Session, live: Mapping[TaskId, Progress]) -> tuple[Progres
     return tuple(live.get(held.task.id) or Progress(held.task.id, _PHASES[held.stage]) for held in session.held)
 
 
-def needed(session: Session) -> frozenset[Digest]:
-    """Name the blobs that held tasks and wanted installs refer to."""
+def needed(session: Session, ended: Deployment | None = None) -> frozenset[Digest]:
+    """Name the blobs that held tasks and wanted installs refer to, but for an install that has just ended."""
     tasks = [held.task for held in session.held if held.stage is not Stage.SPOOLED]
     wanted = [install.deployment for install in session.installs if install.state is InstallState.WANTED]
+    wanted = [deployment for deployment in wanted if deployment != ended]
     return frozenset(
         [task.bundle.digest for task in tasks]
         + [task.base.digest for task in tasks]
