@@ -31,10 +31,10 @@ class Line:
         self._quiet_until = 0.0
 
     def step(self, message: Stepped) -> None:
-        """Tell of a step, unless one was told a moment ago; end the process if nobody is there to listen."""
+        """Tell of a job's first step, and of others unless one was told a moment ago; end if nobody listens."""
         if os.getppid() != self._parent:
             raise SystemExit("the agent is gone")
-        if time.monotonic() >= self._quiet_until:
+        if message.step == 1 or time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + _PROGRESS_EVERY_S
             self.send(message)
 
