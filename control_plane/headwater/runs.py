@@ -26,31 +26,32 @@ class Runs:
         *,
         model: str,
         dataset: str,
-        rounds: int = 10,
+        rounds: int | None = None,
         cohort: Mapping[str, str] | None = None,
-        clients_per_round: int = 0,
-        epochs: int = 1,
-        batch_size: int = 32,
-        learning_rate: float = 0.05,
-        holdout: float = 0.2,
-        seed: int = 0,
-        reproducible: bool = False,
+        clients_per_round: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        holdout: float | None = None,
+        seed: int | None = None,
+        reproducible: bool | None = None,
         base: str | None = None,
-        round_deadline_s: float = 600.0,
-        progress_deadline_s: float = 120.0,
-        over_select: float = 1.3,
-        quorum: float = 0.5,
-        strategy: str = "fedavg",
+        round_deadline_s: float | None = None,
+        progress_deadline_s: float | None = None,
+        over_select: float | None = None,
+        quorum: float | None = None,
+        strategy: str | None = None,
     ) -> Run:
         """Ask the devices with all labels of `cohort` that have `dataset` to train `model`, from its newest version.
 
-        `clients_per_round` 0 takes every eligible device; `base` starts from another version.
+        `clients_per_round` 0 takes every eligible device; `base` starts from another version. What is None the
+        control plane decides: its /docs lists the defaults, and `spec` of the run returned says what they were.
         """
-        body = {
+        wanted = {
             "model": model,
             "dataset": dataset,
             "rounds": rounds,
-            "cohort": dict(cohort or {}),
+            "cohort": dict(cohort) if cohort is not None else None,
             "clients_per_round": clients_per_round,
             "epochs": epochs,
             "batch_size": batch_size,
@@ -65,7 +66,8 @@ class Runs:
             "quorum": quorum,
             "strategy": strategy,
         }
-        return self._transport.post(Run, "/v1/runs", body)
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return self._transport.post(Run, "/v1/runs", given)
 
     def list(self, states: Sequence[str] = ()) -> tuple[Run, ...]:
         """List the runs in one of `states` (none: all), oldest first."""

@@ -10,7 +10,7 @@ from headwater_control.service.bells import Bells
 from headwater_control.service.sync import sync
 from headwater_control.service.world import Settings, World
 from headwater_wire import digests
-from headwater_wire.ids import DeviceId
+from headwater_wire.ids import DeviceId, ModelName
 from headwater_wire.messages import (
     Blob,
     Column,
@@ -36,6 +36,7 @@ from tests.fakes.memory_store import MemoryStore
 from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
 
+MODEL = ModelName("digits")
 DIGITS = DatasetCard("digits", 100, (Column("x", "float32", (4,)), Column("label", "int64", ())))
 METRICS = Metrics(examples=10, train_loss=0.5, holdout_examples=4, holdout_loss=0.7, holdout_correct=3, seconds=1.0)
 

@@ -117,7 +117,7 @@ def test_a_failure_is_one_sentence(alone: Shell, arguments: tuple[str, ...]) -> 
     "arguments",
     [
         ("run", "start", "--model", "digits"),
-        ("run", "start", "--model", "m", "--dataset", "d", "--rounds", "0"),
+        ("run", "start", "--model", "m", "--dataset", "d", "--rounds", "few"),
         ("run", "start", "--model", "m", "--dataset", "d", "--cohort", "north"),
         ("rollout", "start", "--version", "v", "--to", "=x"),
         ("nonsense",),

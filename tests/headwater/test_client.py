@@ -4,9 +4,10 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,8 @@ import pytest
 from headwater.client import Client
 from headwater.errors import Conflict, Damaged, HeadwaterError, Invalid, NotFound, Unexpected, Unfinished, Unreachable
 from headwater.examples import classifier
+from headwater.runs import Runs
+from headwater.transport import T, Transport
 from onnx import numpy_helper
 
 from tests.support.fleet import Fleet
@@ -155,6 +158,26 @@ def test_an_answer_that_makes_no_sense_is_an_error_too(status: int, body: bytes)
     """Another program on the port, or a broken server: a sentence, whatever comes."""
     with impostor(status, {}, body) as url, Client(url) as client, pytest.raises(Unexpected):
         client.health()
+
+
+class NotingTransport(Transport):
+    """Keeps what is posted, and reaches nobody."""
+
+    posted: dict[str, Any] | None = None
+
+    def post(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
+        """Note it."""
+        self.posted = body
+        raise Unreachable(self.url, "nobody is asked")
+
+
+def test_a_run_is_asked_for_in_the_caller_s_words_only() -> None:
+    """What is not given is not sent, so that the control plane's defaults hold; 0 and an empty cohort are given."""
+    with closing(NotingTransport("http://127.0.0.1:1", 1.0)) as transport:
+        for given in ({}, {"seed": 0, "cohort": {}, "reproducible": False, "base": "m-1"}):
+            with pytest.raises(Unreachable):
+                Runs(transport).start(model="m", dataset="d", **given)  # type: ignore[arg-type]
+            assert transport.posted == {"model": "m", "dataset": "d", **given}
 
 
 def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """headwater run …"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,7 +12,13 @@ from headwater.client import Client
 from headwater.records import RunDetail
 
 app = typer.Typer(no_args_is_help=True, help="Train a model across the fleet.")
+_SERVERS = "the control plane's"  # it alone knows them: its /docs lists them
 _Watch = Annotated[bool, typer.Option("--watch", help="Show it live until it has ended.")]
+
+
+def _knob(help_: str) -> Any:
+    """Describe an option that the control plane has a default and limits for."""
+    return typer.Option(help=help_, show_default=_SERVERS)
 
 
 @app.command(
@@ -22,23 +28,21 @@ _Watch = Annotated[bool, typer.Option("--watch", help="Show it live until it has
 def start(
     model: Annotated[str, typer.Option(help="Which model.")],
     dataset: Annotated[str, typer.Option(help="The dataset's name, as the devices' own configurations call it.")],
-    rounds: Annotated[int, typer.Option(min=1)] = 10,
+    rounds: Annotated[int | None, _knob("How often devices train and are merged.")] = None,
     cohort: Annotated[list[str] | None, typer.Option(help="Labels key=value a device must have; else any.")] = None,
-    clients_per_round: Annotated[int, typer.Option(min=0, help="The target; 0: every eligible device.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over a device's data, each round.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 32,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.05,
-    holdout: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Share of the data that is scored, never trained on.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    clients_per_round: Annotated[int | None, _knob("The target; 0: every eligible device.")] = None,
+    epochs: Annotated[int | None, _knob("Passes over a device's data, each round.")] = None,
+    batch: Annotated[int | None, _knob("Examples a step.")] = None,
+    lr: Annotated[float | None, _knob("Learning rate.")] = None,
+    holdout: Annotated[float | None, _knob("Share of the data that is scored, never trained on.")] = None,
+    seed: Annotated[int | None, _knob("Of everything that is drawn.")] = None,
     reproducible: Annotated[bool, typer.Option("--reproducible", help="Same seeds, same machine, same bits.")] = False,
     base: Annotated[str | None, typer.Option(help="Start from this version; else the newest.")] = None,
-    deadline: Annotated[float, typer.Option(min=1, help="Seconds a round may take.")] = 600,
-    progress_deadline: Annotated[float, typer.Option(min=1, help="Seconds a device may show no progress.")] = 120,
-    over_select: Annotated[float, typer.Option(min=1, help="So many times the target are asked.")] = 1.3,
-    quorum: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the target that must report.")] = 0.5,
-    strategy: Annotated[str, typer.Option(help="How deltas become the next version.")] = "fedavg",
+    deadline: Annotated[float | None, _knob("Seconds a round may take.")] = None,
+    progress_deadline: Annotated[float | None, _knob("Seconds a device may show no progress.")] = None,
+    over_select: Annotated[float | None, _knob("So many times the target are asked.")] = None,
+    quorum: Annotated[float | None, _knob("Share of the target that must report.")] = None,
+    strategy: Annotated[str | None, _knob("How deltas become the next version.")] = None,
     watch: _Watch = False,
     json: AsJson = False,
     url: Url = None,
@@ -47,9 +51,9 @@ def start(
     with connect(url) as client:
         run = client.runs.start(
             model=model, dataset=dataset, rounds=rounds, cohort=labels(cohort), clients_per_round=clients_per_round,
-            epochs=epochs, batch_size=batch, learning_rate=lr, holdout=holdout, seed=seed, reproducible=reproducible,
-            base=base, round_deadline_s=deadline, progress_deadline_s=progress_deadline, over_select=over_select,
-            quorum=quorum, strategy=strategy,
+            epochs=epochs, batch_size=batch, learning_rate=lr, holdout=holdout, seed=seed,
+            reproducible=reproducible or None, base=base, round_deadline_s=deadline,
+            progress_deadline_s=progress_deadline, over_select=over_select, quorum=quorum, strategy=strategy,
         )  # fmt: skip
         if json:
             as_json(run)

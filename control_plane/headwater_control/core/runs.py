@@ -49,13 +49,16 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
+NEWEST = VersionId("")  # as the base of a request: the model's newest version, whichever it is at the start
+
+
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """An operator's request to train."""
+    """An operator's request to train. Its defaults are everybody's: the API shows them, SDK and CLI leave out."""
 
     model: ModelName
     dataset: str
-    base: VersionId  # where it starts from
+    base: VersionId = NEWEST  # where it starts from; of a started run never NEWEST
     rounds: int = 10
     cohort: tuple[tuple[str, str], ...] = ()  # labels a device must have, all of them
     clients_per_round: int = 0  # the target; 0: every eligible device

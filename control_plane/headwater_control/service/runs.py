@@ -3,42 +3,19 @@
 from dataclasses import dataclass, replace
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import ModelName, RunId, VersionId, check_name
+from headwater_wire.ids import RunId, check_name
 
 from headwater_control.core.figures import RoundMetrics, figures
 from headwater_control.core.limits import objection
 from headwater_control.core.rounds import Dropped, opened
-from headwater_control.core.runs import Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
-from headwater_control.ports import Labels, Transaction
+from headwater_control.core.runs import NEWEST, Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
+from headwater_control.ports import Transaction
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_run, find_version
 from headwater_control.service.rounds import deltas_of, drop, forget
 from headwater_control.service.work import work
 from headwater_control.service.world import World
 from headwater_control.strategies import NAMES as STRATEGIES
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What an operator asks for; the rest are the defaults of `RunSpec`."""
-
-    model: str
-    dataset: str
-    base: VersionId | None = None  # None: the model's newest version
-    rounds: int = 10
-    cohort: Labels = ()
-    clients_per_round: int = 0
-    over_select: float = 1.3
-    quorum: float = 0.5
-    round_deadline_s: float = 600.0
-    progress_deadline_s: float = 120.0
-    strategy: str = "fedavg"
-    epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float = 0.05
-    holdout: float = 0.2
-    seed: int = 0
-    reproducible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +35,18 @@ class RunView:
     rounds: tuple[RoundView, ...]
 
 
-async def start(world: World, request: RunRequest) -> Run:
+async def start(world: World, wanted: RunSpec) -> Run:
     """Start a run; raise `NotFound` (model, version) or `Invalid` (a number, or a dataset that no device has)."""
     now = world.clock.now()
     async with work(world) as unit:
-        model = await find_model(unit.tx, request.model)
-        if request.base is None:
+        model = await find_model(unit.tx, wanted.model)
+        if wanted.base == NEWEST:
             base = (await unit.tx.models.versions(model.name))[-1]
         else:
-            base = await find_version(unit.tx, request.base)
+            base = await find_version(unit.tx, wanted.base)
         if base.model != model.name:
             raise Invalid(f"version {base.id} is of model {base.model}, not of {model.name}: choose another base")
-        spec = _spec(request, model.name, base.id)
+        spec = replace(wanted, base=base.id)
         _check(spec)
         await _check_dataset(unit.tx, spec)
         run = Run(RunId(world.ids.new("run")), spec, RunState.RUNNING, base.id, 1, now)
@@ -144,28 +121,6 @@ async def _steer(world: World, run: RunId, state: RunState) -> Run:
         unit.rung.add(run)
         unit.runs_changed = True
     return steered
-
-
-def _spec(request: RunRequest, model: ModelName, base: VersionId) -> RunSpec:
-    return RunSpec(
-        model=model,
-        dataset=request.dataset,
-        base=base,
-        rounds=request.rounds,
-        cohort=request.cohort,
-        clients_per_round=request.clients_per_round,
-        over_select=request.over_select,
-        quorum=request.quorum,
-        round_deadline_s=request.round_deadline_s,
-        progress_deadline_s=request.progress_deadline_s,
-        strategy=request.strategy,
-        epochs=request.epochs,
-        batch_size=request.batch_size,
-        learning_rate=request.learning_rate,
-        holdout=request.holdout,
-        seed=request.seed,
-        reproducible=request.reproducible,
-    )
 
 
 def _check(spec: RunSpec) -> None:

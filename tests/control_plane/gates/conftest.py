@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from headwater_control.core.runs import RunSpec
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.service import runs
 from headwater_control.service.world import World
@@ -12,7 +13,7 @@ from headwater_wire.ids import RunId
 from headwater_wire.messages import Task
 
 from tests.control_plane.service.driver import step
-from tests.fakes.world import Box, fake_world, import_digits
+from tests.fakes.world import MODEL, Box, fake_world, import_digits
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def training(world: World) -> Training:
     """Register box-1, start a run, and let the box learn of its task."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, runs.RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     (task,) = (await box.sync()).tasks
     return Training(world, box, run.id, task)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from headwater_control.core.rollout import RolloutState
-from headwater_control.core.runs import RoundState, RunState
+from headwater_control.core.runs import RoundState, RunSpec, RunState
 from headwater_control.ports import Assign, MergeJob, OffloadFailed, Ring, Unusable
 from headwater_control.service import devices, rollouts, runs
 from headwater_control.service.coordinator import Coordinator
-from headwater_control.service.runs import RunRequest, RunView
+from headwater_control.service.runs import RunView
 from headwater_control.service.world import World
 from headwater_wire.ids import ModelName, RolloutId, RunId, VersionId
 from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
@@ -20,7 +20,7 @@ from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
 from tests.fakes.clock import FakeClock, settle
 from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import METRICS, Box, fake_world, import_digits
+from tests.fakes.world import METRICS, MODEL, Box, fake_world, import_digits
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_a_run_completes_without_a_moment_of_waiting(
     boxes = [await Box(world, f"box-{number}").register() for number in range(3)]
     began_at = clock.now()
     async with coordinating(world):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=5))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=5))
         for _ in range(6):
             await settle()
             await obey(publisher, boxes)
@@ -94,7 +94,7 @@ async def test_a_run_completes_without_a_moment_of_waiting(
 async def test_the_deadline_wakes_it(world: World, clock: FakeClock) -> None:
     """Nobody rings when a device stays away: the round still ends when it should."""
     await Box(world, "box-0").register()
-    request = RunRequest("digits", "digits", rounds=9, round_deadline_s=30)
+    request = RunSpec(MODEL, "digits", rounds=9, round_deadline_s=30)
     async with coordinating(world):
         run = await runs.start(world, request)
         await clock.advance(29)
@@ -110,7 +110,7 @@ async def test_a_device_that_comes_back_starts_a_waiting_round(world: World, pub
     box = await Box(world, "box-0").register()
     await devices.presence(world, box.id, False, 1, 2)
     async with coordinating(world):
-        run = await runs.start(world, RunRequest("digits", "digits"))
+        run = await runs.start(world, RunSpec(MODEL, "digits"))
         assert (await show(world, run.id)).run.reason == "waits for 1 able device; of 1 in the cohort 1 is offline"
         await devices.presence(world, box.id, True, 2, 1)
         assert (await show(world, run.id)).rounds[0].round.state is RoundState.COLLECTING
@@ -121,7 +121,7 @@ async def test_two_coordinators_lead_a_run_once(world: World, clock: FakeClock, 
     """The lease lets one of them act: each round is asked and merged once."""
     boxes = [await Box(world, f"box-{number}").register() for number in range(2)]
     async with coordinating(world, "a"), coordinating(world, "b"):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=3))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=3))
         for _ in range(4):
             await clock.advance(20)
             await obey(publisher, boxes)
@@ -134,7 +134,7 @@ async def test_a_successor_goes_on_at_once_after_a_clean_stop(world: World, publ
     """A coordinator that is stopped gives its leases back; the round it left goes on."""
     box = await Box(world, "box-0").register()
     async with coordinating(world, "a"):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
         await settle()
     await obey(publisher, [box])
     async with coordinating(world, "b"):
@@ -146,7 +146,7 @@ async def test_a_successor_waits_for_the_lease_of_a_dead_one(
 ) -> None:
     """After a crash nobody gave the lease back: it is taken over when it is over."""
     box = await Box(world, "box-0").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     async with world.store.write() as tx:
         await tx.runs.lead(run.id, "dead", clock.now(), world.settings.lease_ttl_s)
     async with coordinating(world, "b"):
@@ -174,7 +174,7 @@ async def test_a_long_merge_keeps_its_lease(world: World, clock: FakeClock, publ
     world = replace(world, offload=SlowOffload(clock))
     box = await Box(world, "box-0").register()
     async with coordinating(world, "a"), coordinating(world, "b"):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
         await settle()
         await obey(publisher, [box])
         await clock.advance(59)
@@ -206,7 +206,7 @@ async def test_a_merge_that_finds_no_memory_is_tried_again(
     world = replace(world, offload=FailingOffload(OffloadFailed("no memory"), OffloadFailed("no memory")))
     box = await Box(world, "box-0").register()
     async with coordinating(world):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
         await settle()
         await obey(publisher, [box])
         view = await show(world, run.id)
@@ -222,7 +222,7 @@ async def test_deltas_that_cannot_be_merged_abandon_the_round(world: World, publ
     world = replace(world, offload=FailingOffload(Unusable("delta 1 is of another model")))
     box = await Box(world, "box-0").register()
     async with coordinating(world):
-        run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
         await settle()
         await obey(publisher, [box])
         view = await show(world, run.id)
@@ -284,7 +284,7 @@ async def test_a_stop_is_not_lost_in_a_failure(world: World, publisher: FakePubl
     box = await Box(world, "box-0").register()
     task = asyncio.create_task(Coordinator(world, "a").run(), name="test.coordinator")
     await settle()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await settle()
     await obey(publisher, [box])
     assert (await show(world, run.id)).rounds[0].round.state is RoundState.MERGING

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from headwater_control.core.runs import TaskRecord, TaskState
+from headwater_control.core.runs import RunSpec, TaskRecord, TaskState
 from headwater_control.service import deltas, runs
 from headwater_control.service.errors import NotFound
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire import digests
 from headwater_wire.errors import DigestMismatch
@@ -16,13 +15,13 @@ from headwater_wire.messages import Receipt, ReceiptKind, Task
 from tests.control_plane.service.driver import step
 from tests.fakes.memory_blobs import MemoryBlobs
 from tests.fakes.offload import BAD
-from tests.fakes.world import METRICS, Box
+from tests.fakes.world import METRICS, MODEL, Box
 
 
 async def asked(world: World) -> tuple[Box, Task]:
     """Give a box and its open task."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     return box, (await box.sync()).tasks[0]
 

@@ -2,10 +2,10 @@
 
 import pytest
 from headwater_control.core.fleet import Beat
+from headwater_control.core.runs import RunSpec
 from headwater_control.ports import Ring
 from headwater_control.service import devices, runs
 from headwater_control.service.errors import NotFound
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Column, DatasetCard, Phase, Progress
@@ -13,7 +13,7 @@ from headwater_wire.messages import Column, DatasetCard, Phase, Progress
 from tests.control_plane.service.driver import step
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import DIGITS, Box
+from tests.fakes.world import DIGITS, MODEL, Box
 
 
 def rings(world: World) -> list[object]:
@@ -48,7 +48,7 @@ async def test_a_hello_of_an_older_life_is_ignored(world: World) -> None:
 async def test_a_heartbeat_that_is_behind_is_rung(world: World) -> None:
     """A device that missed a message, and one that is unknown, are asked to sync; one that is up to date is not."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     sent = len(rings(world))
     now = world.clock.now()
@@ -62,7 +62,7 @@ async def test_a_heartbeat_that_is_behind_is_rung(world: World) -> None:
 async def test_heartbeats_tell_progress(world: World) -> None:
     """Phase, step and loss of an open task stand where people look."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await box.sync()).tasks[0]
     progress = Progress(task.id, Phase.TRAINING, 3, 10, 0.25)
@@ -89,7 +89,7 @@ async def test_a_box_says_why_it_is_not_training(world: World) -> None:
     wide_columns = (Column("x", "float32", (9,)), *DIGITS.columns[1:])
     wide = await Box(world, "wide", {"site": "a"}, (DatasetCard("digits", 3, wide_columns),)).register()
     half = await Box(world, "half", {"site": "a"}, (DatasetCard("digits", 3, DIGITS.columns[:1]),)).register()
-    run = await runs.start(world, RunRequest("digits", "digits", cohort=(("site", "a"),)))
+    run = await runs.start(world, RunSpec(MODEL, "digits", cohort=(("site", "a"),)))
     about = f"run {run.id}: "
     assert await why(world, able) == (about + "its next round is about to ask",)
     await step(world, run.id)

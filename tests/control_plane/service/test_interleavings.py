@@ -9,12 +9,11 @@ from pathlib import Path
 
 from headwater_control.core.fleet import Beat
 from headwater_control.core.rounds import Decision, plan
-from headwater_control.core.runs import Round, RoundState, Run, RunState, TaskRecord, TaskState
+from headwater_control.core.runs import Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
 from headwater_control.ports import Fenced
 from headwater_control.service import devices, runs
 from headwater_control.service.errors import Conflict
 from headwater_control.service.rounds import Lead, apply, forget
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.snapshots import load_manifest, load_snapshot
 from headwater_control.service.world import World
 from headwater_wire import digests
@@ -25,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.clock import START, FakeClock
-from tests.fakes.world import METRICS, Box, fake_world, import_digits, read_blob
+from tests.fakes.world import METRICS, MODEL, Box, fake_world, import_digits, read_blob
 
 BOXES = 4
 _LEASE_S = 8.0
@@ -250,8 +249,8 @@ async def play(events: list[tuple[str, int, int]], *, reproducible: bool, wanted
     world = fake_world(scratch, clock=clock)
     await import_digits(world, scratch)
     boxes = [await Box(world, f"box-{number}").register() for number in range(BOXES)]
-    request = RunRequest(
-        "digits", "digits", rounds=2, clients_per_round=wanted, reproducible=reproducible, round_deadline_s=300
+    request = RunSpec(
+        MODEL, "digits", rounds=2, clients_per_round=wanted, reproducible=reproducible, round_deadline_s=300
     )
     run = await runs.start(world, request)
     fleet = Fleet(world, clock, run.id, await load_manifest(world, run.id), boxes)

@@ -1,11 +1,10 @@
 """A run from its start to its end, and each way it can go otherwise."""
 
 from headwater_control.core.rounds import Ask, AskMore, Close, Decision, Merge
-from headwater_control.core.runs import RoundState, RunState, TaskState
+from headwater_control.core.runs import RoundState, RunSpec, RunState, TaskState
 from headwater_control.ports import Assign, Withdraw
 from headwater_control.service import devices, runs
 from headwater_control.service.rounds import Lead, apply
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
 from headwater_wire.ids import VersionId
 from headwater_wire.messages import Failed, ReceiptKind, Rejected, TaskReport
@@ -14,7 +13,7 @@ from tests.control_plane.service.driver import step
 from tests.fakes.clock import FakeClock
 from tests.fakes.memory_blobs import MemoryBlobs
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import Box, read_blob
+from tests.fakes.world import MODEL, Box, read_blob
 
 
 async def fleet(world: World, count: int) -> list[Box]:
@@ -45,7 +44,7 @@ def publisher_of(world: World) -> FakePublisher:
 async def test_a_run_merges_every_round_and_scores_the_last_version(world: World) -> None:
     """After two rounds and an evaluation the run is COMPLETED, and each delta is in its version once."""
     boxes = await fleet(world, 3)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
     for _ in range(3):
         await step(world, run.id)
         for box in boxes:
@@ -64,7 +63,7 @@ async def test_a_run_merges_every_round_and_scores_the_last_version(world: World
 async def test_deltas_are_folded_in_the_order_of_selection(world: World) -> None:
     """Whoever reports first, the merge takes the deltas as their devices were drawn."""
     boxes = {box.id: box for box in await fleet(world, 4)}
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     tasks = (await runs.show_run(world, run.id)).rounds[0].tasks
     for task in reversed(tasks):
@@ -79,7 +78,7 @@ async def test_the_deltas_of_a_committed_round_are_deleted(world: World) -> None
     """Once its version is committed, nobody needs a round's deltas."""
     assert isinstance(world.blobs, MemoryBlobs)
     boxes = await fleet(world, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     for box in boxes:
         await box.work()
@@ -91,8 +90,8 @@ async def test_the_deltas_of_a_committed_round_are_deleted(world: World) -> None
 async def test_a_delta_with_the_bytes_of_one_being_deleted_survives(world: World) -> None:
     """Deleting a merged round's deltas spares those whose bytes an open round has delivered too."""
     boxes = await fleet(world, 2)
-    first = await runs.start(world, RunRequest("digits", "digits", rounds=1))
-    second = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    first = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+    second = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     for run in (first, second):
         await step(world, run.id)
     for box in boxes:
@@ -108,7 +107,7 @@ async def test_a_delta_with_the_bytes_of_one_being_deleted_survives(world: World
 async def test_collecting_ends_when_the_target_is_reached(world: World) -> None:
     """With two of three reported and a target of two, the round closes and the third is told."""
     boxes = {box.id: box for box in await fleet(world, 3)}
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1, clients_per_round=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1, clients_per_round=2))
     await step(world, run.id)
     tasks = (await runs.show_run(world, run.id)).rounds[0].tasks
     assert len(tasks) == 3  # ceil(1.3 × 2)
@@ -130,7 +129,7 @@ async def test_collecting_ends_when_the_target_is_reached(world: World) -> None:
 async def test_at_the_deadline_the_quorum_merges_and_the_late_are_told(world: World) -> None:
     """Half of the target is enough at the deadline; who comes after it gets TOO_LATE."""
     boxes = await fleet(world, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1, round_deadline_s=60))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1, round_deadline_s=60))
     await step(world, run.id)
     late = (await boxes[1].sync()).tasks[0]
     await boxes[0].work()
@@ -145,7 +144,7 @@ async def test_at_the_deadline_the_quorum_merges_and_the_late_are_told(world: Wo
 async def test_fewer_than_the_quorum_abandon_the_round(world: World) -> None:
     """The reason stands on the round, and the next one is opened from the same base."""
     boxes = await fleet(world, 3)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=2, round_deadline_s=60))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2, round_deadline_s=60))
     await step(world, run.id)
     await boxes[0].work()
     await clock_of(world).advance(60)
@@ -159,7 +158,7 @@ async def test_fewer_than_the_quorum_abandon_the_round(world: World) -> None:
 async def test_three_abandoned_rounds_in_a_row_fail_the_run(world: World) -> None:
     """Then the run says FAILED, with the last reason."""
     await fleet(world, 1)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=9, round_deadline_s=60))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=9, round_deadline_s=60))
     for _ in range(3):
         await step(world, run.id)
         await clock_of(world).advance(60)
@@ -172,7 +171,7 @@ async def test_three_abandoned_rounds_in_a_row_fail_the_run(world: World) -> Non
 async def test_a_run_whose_only_round_was_abandoned_fails(world: World) -> None:
     """A run that merged nothing is not COMPLETED."""
     boxes = await fleet(world, 1)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await boxes[0].sync()).tasks[0]
     await boxes[0].sync(TaskReport(task.id, Failed("NaN loss in step 3")))
@@ -183,7 +182,7 @@ async def test_a_run_whose_only_round_was_abandoned_fails(world: World) -> None:
 async def test_a_dead_device_is_not_waited_for(world: World) -> None:
     """Offline for longer than the grace, a device's task is dropped as soon as nobody else is left."""
     boxes = await fleet(world, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     await boxes[0].work()
     await devices.presence(world, boxes[1].id, False, 1, 2)
@@ -203,7 +202,7 @@ async def test_a_dead_device_is_not_waited_for(world: World) -> None:
 async def test_a_reproducible_run_waits_for_the_dead(world: World) -> None:
     """Its devices come back: only the deadline ends the wait, and then the round is abandoned."""
     boxes = await fleet(world, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1, reproducible=True, round_deadline_s=600))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1, reproducible=True, round_deadline_s=600))
     await step(world, run.id)
     await boxes[0].work()
     await devices.presence(world, boxes[1].id, False, 1, 2)
@@ -218,7 +217,7 @@ async def test_a_reproducible_run_waits_for_the_dead(world: World) -> None:
 async def test_a_failed_task_is_given_to_another_device(world: World) -> None:
     """A spare device gets a new task, once; the failed one keeps its reason."""
     boxes = {box.id: box for box in await fleet(world, 3)}
-    request = RunRequest("digits", "digits", rounds=1, clients_per_round=2, over_select=1.0)
+    request = RunSpec(MODEL, "digits", rounds=1, clients_per_round=2, over_select=1.0)
     run = await runs.start(world, request)
     await step(world, run.id)
     first = (await runs.show_run(world, run.id)).rounds[0].tasks[0]
@@ -234,7 +233,7 @@ async def test_a_failed_task_is_given_to_another_device(world: World) -> None:
 async def test_a_paused_run_finishes_its_round_and_opens_no_other(world: World) -> None:
     """Pausing lets the open round merge; resuming opens the next one."""
     boxes = await fleet(world, 1)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
     await step(world, run.id)
     await runs.pause(world, run.id)
     await boxes[0].work()
@@ -250,7 +249,7 @@ async def test_a_paused_run_finishes_its_round_and_opens_no_other(world: World) 
 async def test_cancelling_ends_open_tasks_and_tells_their_devices(world: World) -> None:
     """Cancelled once or twice, the run is CANCELLED and its devices hold nothing."""
     boxes = await fleet(world, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
     await step(world, run.id)
     held = (await boxes[0].sync()).tasks[0]
     for _ in range(2):
@@ -269,7 +268,7 @@ async def test_a_round_waits_for_able_devices_and_says_for_what(world: World) ->
     boxes = await fleet(world, 2)
     for box in boxes:
         await devices.presence(world, box.id, False, 1, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1, clients_per_round=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1, clients_per_round=2))
     await step(world, run.id)
     waiting = await runs.show_run(world, run.id)
     assert waiting.run.reason == "waits for 1 able device; of 2 in the cohort 2 are offline"
@@ -283,7 +282,7 @@ async def test_a_round_waits_for_able_devices_and_says_for_what(world: World) ->
 async def test_every_decision_may_come_twice(world: World) -> None:
     """Each decision of a run with a drop-out, applied once more when all is done, changes nothing."""
     boxes = {box.id: box for box in await fleet(world, 4)}
-    request = RunRequest("digits", "digits", rounds=2, clients_per_round=3, over_select=1.0)
+    request = RunSpec(MODEL, "digits", rounds=2, clients_per_round=3, over_select=1.0)
     run = await runs.start(world, request)
     decided: list[tuple[Lead, Decision]] = []
     for turn in range(3):

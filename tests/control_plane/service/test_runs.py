@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from headwater_control.core.runs import RunState
+from headwater_control.core.runs import RunSpec, RunState
 from headwater_control.service import models, runs
 from headwater_control.service.errors import Conflict, Invalid, NotFound
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.world import World
-from headwater_wire.ids import RunId, VersionId
+from headwater_wire.ids import ModelName, RunId, VersionId
 
-from tests.fakes.world import DIGITS, Box
+from tests.fakes.world import DIGITS, MODEL, Box
 
-REQUEST = RunRequest("digits", "digits")
+REQUEST = RunSpec(MODEL, "digits")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ async def test_a_run_starts_from_the_newest_version_unless_told(world: World, tm
 async def test_what_is_not_there_is_not_found(world: World) -> None:
     """Model, version and run are named in the refusal."""
     with pytest.raises(NotFound, match=r"there is no model 'mnist' \(models: digits\)"):
-        await runs.start(world, replace(REQUEST, model="mnist"))
+        await runs.start(world, replace(REQUEST, model=ModelName("mnist")))
     with pytest.raises(NotFound, match="there is no version 'digits-9'"):
         await runs.start(world, replace(REQUEST, base=VersionId("digits-9")))
     for use in (runs.pause, runs.resume, runs.cancel, runs.show_run):

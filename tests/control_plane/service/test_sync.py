@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from headwater_control.core.runs import RoundState, RunState, TaskState
+from headwater_control.core.runs import RoundState, RunSpec, RunState, TaskState
 from headwater_control.ports import Assign, Ring
 from headwater_control.service import devices, runs
-from headwater_control.service.runs import RunRequest
 from headwater_control.service.work import work
 from headwater_control.service.world import World
 from headwater_wire.ids import TaskId
@@ -14,14 +13,14 @@ from headwater_wire.messages import Evaluated, Failed, HeldTask, Phase, TaskRepo
 
 from tests.control_plane.service.driver import step
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import METRICS, Box
+from tests.fakes.world import METRICS, MODEL, Box
 
 
 async def test_without_any_message_sync_alone_carries_a_run(world: World) -> None:
     """With a publisher that loses everything, a run still completes."""
     world = replace(world, publisher=FakePublisher(deaf=True))
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=2))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
     for _ in range(3):
         await step(world, run.id)
         await box.work()
@@ -32,7 +31,7 @@ async def test_without_any_message_sync_alone_carries_a_run(world: World) -> Non
 async def test_an_assignment_and_the_answer_are_the_same_task(world: World) -> None:
     """What MQTT carried and what Sync says are equal, and so are their revisions."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     assert isinstance(world.publisher, FakePublisher)
     message = world.publisher.to(box.id)[-1]
@@ -64,7 +63,7 @@ async def test_a_wiped_device_learns_the_highest_epoch(world: World) -> None:
 async def test_a_repeated_report_changes_nothing(world: World) -> None:
     """The first outcome of a task stands."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await box.sync()).tasks[0]
     for reason in ("out of memory", "on battery"):
@@ -76,7 +75,7 @@ async def test_a_repeated_report_changes_nothing(world: World) -> None:
 async def test_nobody_reports_for_another_device(world: World) -> None:
     """A report on a task that was given to another box is ignored."""
     box, other = await Box(world, "box-1").register(), await Box(world, "box-2").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await box.sync()).tasks[0]
     await other.sync(TaskReport(task.id, Failed("gone")))
@@ -86,7 +85,7 @@ async def test_nobody_reports_for_another_device(world: World) -> None:
 async def test_a_score_where_a_delta_was_asked_fails_the_task(world: World) -> None:
     """Only an evaluate-only task ends by a score."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await box.sync()).tasks[0]
     await box.sync(TaskReport(task.id, Evaluated(METRICS)))
@@ -98,7 +97,7 @@ async def test_the_heartbeat_is_quicker_while_tasks_are_open(world: World) -> No
     """Idle devices are left in peace; busy ones are paced by the busy interval."""
     box = await Box(world, "box-1").register()
     assert (await box.sync()).heartbeat_s == world.settings.heartbeat_idle_s
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     assert (await box.sync()).heartbeat_s == world.settings.heartbeat_busy_s
 
@@ -107,7 +106,7 @@ async def test_sync_is_a_sign_of_life(world: World) -> None:
     """A device that was believed offline can be asked again once it has synced."""
     box = await Box(world, "box-1").register()
     await devices.presence(world, box.id, False, 1, 2)
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     assert (await runs.show_run(world, run.id)).rounds[0].round.state is RoundState.SELECTING
     await box.sync()
@@ -118,7 +117,7 @@ async def test_sync_is_a_sign_of_life(world: World) -> None:
 async def test_what_a_device_holds_shows_as_its_phase(world: World) -> None:
     """A held task's phase is noted, so that people see it without any heartbeat."""
     box = await Box(world, "box-1").register()
-    run = await runs.start(world, RunRequest("digits", "digits", rounds=1))
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     task = (await box.sync()).tasks[0]
     await box.sync(held=(HeldTask(task.id, Phase.TRAINING),))

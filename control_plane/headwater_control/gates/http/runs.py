@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from headwater_wire.ids import RunId, VersionId
 
-from headwater_control.core.runs import RunState
+from headwater_control.core.runs import NEWEST, RunSpec, RunState
 from headwater_control.gates.http import schemas
 from headwater_control.gates.http.events import follow
 from headwater_control.gates.http.within import InWorld
@@ -19,12 +19,9 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"])
 async def start(world: InWorld, request: schemas.RunStart) -> schemas.Run:
     """Start a run."""
     values = request.model_dump(exclude={"base", "cohort"})
-    asked = runs.RunRequest(
-        **values,
-        base=VersionId(request.base) if request.base else None,
-        cohort=tuple(sorted(request.cohort.items())),
-    )
-    return schemas.Run.model_validate(await runs.start(world, asked))
+    base = VersionId(request.base) if request.base else NEWEST
+    wanted = RunSpec(**values, base=base, cohort=tuple(sorted(request.cohort.items())))
+    return schemas.Run.model_validate(await runs.start(world, wanted))
 
 
 @router.get("")

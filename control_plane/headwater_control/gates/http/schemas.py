@@ -1,13 +1,16 @@
 """What the HTTP API says of each thing: the contract with the SDK and with everybody's curl."""
 
+from dataclasses import fields
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import check_name
 from headwater_wire.messages import Phase
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from headwater_control.core import runs as core
+from headwater_control.core.limits import RANGES
 from headwater_control.core.rollout import DeploymentState, RolloutState
 from headwater_control.core.runs import RoundState, RunState, TaskState
 from headwater_control.service.runs import RoundView
@@ -23,6 +26,7 @@ def _name(text: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Labels = Annotated[dict[Name, Name], BeforeValidator(dict)]  # records keep them as sorted pairs
 Measured = float | None  # JSON has no NaN: pydantic spells it null
+_DEFAULTS = {field.name: field.default for field in fields(core.RunSpec)}
 
 
 class Record(BaseModel):
@@ -179,28 +183,39 @@ class ModelImport(Record):
     notes: list[str]
 
 
-class RunStart(BaseModel):
-    """A request to train."""
+def _knob(name: str, description: str | None = None) -> Any:
+    """Describe a field of `RunStart` as core has it: the default, and for a number its range."""
+    default, allowed = _DEFAULTS[name], RANGES.get(name)
+    if allowed is None:
+        return Field(default, description=description)
+    low, high = allowed.low, allowed.high
+    ge, gt = (None, low) if allowed.above else (low, None)
+    le, lt = (None, high) if allowed.below else (high, None)
+    return Field(default, description=description, ge=ge, gt=gt, le=le, lt=lt)
 
-    model_config = ConfigDict(extra="forbid")
+
+class RunStart(BaseModel):
+    """A request to train. What is left out has the default."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: Name
     dataset: Name
-    base: Name | None = None
-    rounds: int = Field(10, ge=1, le=100_000)
-    cohort: dict[Name, Name] = Field(default_factory=dict)
-    clients_per_round: int = Field(0, ge=0, le=1_000_000, description="the target; 0: every eligible device")
-    over_select: float = Field(1.3, ge=1, le=100, description="so many times the target are asked")
-    quorum: float = Field(0.5, gt=0, le=1, description="of the target: fewer deltas abandon the round")
-    round_deadline_s: float = Field(600.0, gt=0, le=30 * 86_400)
-    progress_deadline_s: float = Field(120.0, gt=0, le=30 * 86_400)
-    strategy: Name = "fedavg"
-    epochs: int = Field(1, ge=1, le=100_000)
-    batch_size: int = Field(32, ge=1, le=1_000_000)
-    learning_rate: float = Field(0.05, gt=0, allow_inf_nan=False)
-    holdout: float = Field(0.2, ge=0, lt=1)
-    seed: int = Field(0, ge=0, lt=2**63)
-    reproducible: bool = False
+    base: Name | None = Field(None, description="null: the model's newest version")
+    rounds: int = _knob("rounds")
+    cohort: dict[Name, Name] = Field(default_factory=dict, description="labels a device must have, all of them")
+    clients_per_round: int = _knob("clients_per_round", "the target; 0: every eligible device")
+    over_select: float = _knob("over_select", "so many times the target are asked")
+    quorum: float = _knob("quorum", "of the target: fewer deltas abandon the round")
+    round_deadline_s: float = _knob("round_deadline_s", "seconds a round may take")
+    progress_deadline_s: float = _knob("progress_deadline_s", "seconds a device may show no progress")
+    strategy: Name = _knob("strategy", "how deltas become the next version")
+    epochs: int = _knob("epochs", "passes over a device's data, each round")
+    batch_size: int = _knob("batch_size", "examples a step")
+    learning_rate: float = _knob("learning_rate")
+    holdout: float = _knob("holdout", "share of the data that is scored, never trained on")
+    seed: int = _knob("seed")
+    reproducible: bool = _knob("reproducible", "same seeds, same machine, same bits")
 
 
 class RunSpec(Record):

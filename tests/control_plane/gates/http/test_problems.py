@@ -62,6 +62,8 @@ async def test_what_is_not_there_is_a_problem(
         ({"holdout": 1}, "holdout"),
         ({"seed": 2**63}, "seed"),
         ({"quorum": 0}, "quorum"),
+        ({"over_select": 11}, "over_select"),
+        ({"progress_deadline_s": 0.5}, "progress_deadline_s"),
         ({"model": "../etc"}, "model"),
         ({"cohort": {"site": "a b"}}, "cohort.site"),
         ({"nonsense": 1}, "nonsense"),
@@ -82,7 +84,7 @@ async def test_what_is_no_json_is_a_problem(http: httpx.AsyncClient) -> None:
 
 async def test_a_run_on_a_dataset_that_no_device_has_is_refused(http: httpx.AsyncClient) -> None:
     """The reason is a sentence from the service."""
-    assert "digits" in problem(await http.post("/v1/runs", json=RUN), 422)["detail"]
+    assert "no device is registered" in problem(await http.post("/v1/runs", json=RUN), 422)["detail"]
 
 
 async def test_a_graph_that_cannot_be_trained_says_which_node(http: httpx.AsyncClient) -> None:

@@ -4,10 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 import pytest
+from headwater_control.core.limits import RANGES
+from headwater_control.core.runs import RunSpec
 from headwater_control.gates.http import listen
 from headwater_control.gates.http.app import create
 from headwater_control.gates.http.health import Part
@@ -17,7 +20,7 @@ from headwater_wire.messages import Phase, Progress
 
 from tests.control_plane.gates.conftest import Training
 from tests.control_plane.service.driver import step
-from tests.fakes.world import Box
+from tests.fakes.world import MODEL, Box
 
 
 async def test_devices_are_listed_and_filtered_by_labels(http: httpx.AsyncClient, world: World) -> None:
@@ -163,6 +166,18 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "<script" not in page.text
     assert all(path in page.text for path in schema["paths"])
+
+
+async def test_the_api_s_defaults_and_limits_of_a_run_are_core_s(http: httpx.AsyncClient) -> None:
+    """What a client is told, what an empty request gets and what the service checks are one."""
+    described = (await http.get("/openapi.json")).json()["components"]["schemas"]["RunStart"]["properties"]
+    told = {name: said["default"] for name, said in described.items() if "default" in said}
+    core = asdict(RunSpec(MODEL, "digits"))
+    assert told == {name: core[name] for name in told}
+    assert set(core) - set(told) == {"model", "dataset", "base", "cohort"}
+    for name, allowed in RANGES.items():
+        assert described[name]["exclusiveMinimum" if allowed.above else "minimum"] == float(allowed.low)
+        assert described[name]["exclusiveMaximum" if allowed.below else "maximum"] == float(allowed.high)
 
 
 @pytest.mark.parametrize("accepted", ["/v1/models", "/v1/versions"])
