@@ -16,7 +16,7 @@ from headwater_agent.training.errors import NotPossible, WentWrong
 
 _SCORING_BATCH = 256
 
-Report = Callable[[int, int, float], None]  # (step, steps, loss)
+Report = Callable[[int, int, float], None]  # (step, steps, loss): a step is a batch, scored or trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,9 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
     """Do one task's work. The same arguments give the same bits on the same machine with the same threads."""
     started = time.monotonic()
     rows, held_out = split(dataset.count, plan.holdout)
+    steps = _Steps(steps_of(dataset.count, plan), report)
     session.load(base, plan.seed)
-    loss_sum, correct = score(session, dataset, held_out)
-    if not isfinite(loss_sum):
-        raise WentWrong(
-            f"the base version's loss on the held-out examples is {loss_sum}: the version is unusable, "
-            "or the data is scaled otherwise than it expects"
-        )
+    loss_sum, correct = _score(session, dataset, held_out, steps)
     delta, train_loss, examples = None, 0.0, 0
     if plan.train:
         if not len(rows):
@@ -45,7 +41,7 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
                 f"dataset {dataset.name!r} has {dataset.count} examples, and a held-out share of {plan.holdout} "
                 "leaves none to train on: lower the share, or collect more"
             )
-        train_loss = _train(session, dataset, rows, plan, report)
+        train_loss = _train(session, dataset, rows, plan, steps)
         delta, examples = _difference(session.vector(), base, plan), len(rows)
     metrics = Metrics(
         examples=examples,
@@ -58,18 +54,44 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
     return Update(metrics, delta)
 
 
-def score(session: Session, dataset: Dataset, rows: Rows) -> tuple[float, float]:
+def steps_of(count: int, plan: Plan) -> int:
+    """Say how many steps an update takes on a dataset of `count` examples."""
+    rows, held_out = split(count, plan.holdout)
+    training = plan.epochs * ceil(len(rows) / plan.batch_size) if plan.train else 0
+    return ceil(len(held_out) / _SCORING_BATCH) + training
+
+
+class _Steps:
+    """Counts them for whoever waits."""
+
+    def __init__(self, total: int, report: Report) -> None:
+        self._total = total
+        self._report = report
+        self._done = 0
+
+    def took(self, loss: float) -> None:
+        self._done += 1
+        self._report(self._done, self._total, loss)
+
+
+def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps) -> tuple[float, float]:
     """Sum losses and right answers over some examples, batch by batch."""
-    loss_sum, correct = 0.0, 0.0
+    loss_sum, correct, seen = 0.0, 0.0, 0
     for part in _batches(rows, _SCORING_BATCH):
         loss, right = session.evaluate(dataset.batch(part))
-        loss_sum, correct = loss_sum + loss, correct + right
+        loss_sum, correct, seen = loss_sum + loss, correct + right, seen + len(part)
+        if not isfinite(loss_sum):
+            raise WentWrong(
+                f"the base version's loss on the held-out examples is {loss_sum}: the version is unusable, "
+                "or the data is scaled otherwise than it expects"
+            )
+        steps.took(loss_sum / seen)
     return loss_sum, correct
 
 
-def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, report: Report) -> float:
+def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, steps: _Steps) -> float:
     """Train all epochs; return the last one's mean loss per example."""
-    steps, step, loss_sum = plan.epochs * ceil(len(rows) / plan.batch_size), 0, 0.0
+    total, step, loss_sum = plan.epochs * ceil(len(rows) / plan.batch_size), 0, 0.0
     for epoch in range(plan.epochs):
         loss_sum = 0.0
         for part in _batches(shuffled(rows, plan.seed, epoch), plan.batch_size):
@@ -77,9 +99,9 @@ def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, report: R
             step += 1
             crashpoint("train.step")
             if not isfinite(loss):
-                raise WentWrong(_diverged(f"the loss became {loss} at step {step} of {steps}", plan))
+                raise WentWrong(_diverged(f"the loss became {loss} at step {step} of {total}", plan))
             loss_sum += loss * len(part)
-            report(step, steps, loss)
+            steps.took(loss)
     return loss_sum / len(rows)
 
 

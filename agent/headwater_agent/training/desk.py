@@ -10,7 +10,7 @@ from headwater_wire.messages import DatasetCard
 from headwater_wire.tensors import open_vector
 
 from headwater_agent.training import demand
-from headwater_agent.training.client_update import update
+from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset, stamp
 from headwater_agent.training.engine import Bundle, Engine, Session, Vector
 from headwater_agent.training.errors import NotPossible
@@ -64,8 +64,10 @@ class Desk:
             raise NotPossible(f"this agent knows no codec {job.plan.codec!r} (it knows {', '.join(codecs.NAMES)})")
         dataset = self._open(job.dataset)
         demand.check(dataset, description)
+        steps = 1 + steps_of(dataset.count, job.plan)
+        say(Stepped(1, steps, 0.0))  # loading took long, perhaps, and preparing the model may too
         session = self._prepare(Bundle(description, Path(job.graph_path)), job.plan.threads)
-        result = update(session, dataset, base, job.plan, lambda step, steps, loss: say(Stepped(step, steps, loss)))
+        result = update(session, dataset, base, job.plan, lambda step, _, loss: say(Stepped(1 + step, steps, loss)))
         if result.delta is None:
             return Trained(result.metrics, None)
         delta_path = Path(job.delta_path)

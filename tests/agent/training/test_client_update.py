@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headwater_agent.training.client_update import update
+from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset
 from headwater_agent.training.engine import Batch, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
@@ -69,12 +69,13 @@ def test_each_epoch_sees_each_example_once_and_no_held_out_one(dataset: Dataset)
     half = len(seen) // 2
     assert sorted(seen[:half]) == sorted(seen[half:]) == sorted(set(range(50)) - set(session.scored))
     assert seen[:half] != seen[half:]
-    assert [step for step, _ in steps] == list(range(1, len(session.trained) + 1))
-    assert {total for _, total in steps} == {len(session.trained)}
+    scored_batches = 1
+    assert [step for step, _ in steps] == list(range(1, scored_batches + len(session.trained) + 1))
+    assert {total for _, total in steps} == {scored_batches + len(session.trained)}
     assert result.metrics.examples == half and result.metrics.holdout_examples == len(session.scored) == 50 - half
     assert result.metrics.holdout_loss == pytest.approx(2.0)
     assert result.delta is not None and result.delta.dtype == np.float32
-    np.testing.assert_allclose(result.delta, np.full(3, 0.5 * len(steps)))
+    np.testing.assert_allclose(result.delta, np.full(3, 0.5 * len(session.trained)))
 
 
 def test_the_train_loss_is_the_last_epochs_mean_per_example(dataset: Dataset) -> None:
@@ -92,6 +93,24 @@ def test_a_plan_that_only_scores_makes_no_delta(dataset: Dataset) -> None:
     result = update(session, dataset, BASE, Plan(train=False, holdout=0.5), quiet)
     assert (result.delta, session.trained, result.metrics.examples) == (None, [], 0)
     assert result.metrics.holdout_examples == len(session.scored) > 0
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_scoring_is_progress_too(tmp_path: Path, train: bool) -> None:
+    """Batch by batch, with the loss so far: a box that only scores would otherwise seem to stand still."""
+    np.savez(tmp_path / "data.npz", label=np.arange(1000))
+    column = ColumnConfig("label", ("label",), dtype="int64")
+    dataset = open_dataset(DatasetConfig("parts", "npz", str(tmp_path / "data.npz"), (column,)))
+    told: list[tuple[int, int, float]] = []
+    plan = Plan(train=train, holdout=0.6, batch_size=100)
+    session = Recorder(losses=[0.5])
+    result = update(session, dataset, BASE, plan, lambda *step: told.append(step))
+    batches = math.ceil(result.metrics.holdout_examples / 256)
+    assert batches > 1
+    total = batches + len(session.trained)
+    losses = [2.0] * batches + [0.5] * len(session.trained)
+    assert told == [(number, total, loss) for number, loss in enumerate(losses, 1)]
+    assert steps_of(dataset.count, plan) == total
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

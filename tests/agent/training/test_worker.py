@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from headwater_agent.training.protocol import (
     Inspect,
     Inspected,
     Refused,
+    Stepped,
     Train,
     Trained,
     dump,
@@ -111,7 +113,15 @@ def test_progress_is_told_a_few_times_a_second(worker: Worker, job: Train) -> No
     seconds = time.monotonic() - started
     assert 1 <= len(worker.steps) <= 1 + 4 * seconds
     told = [step.step for step in worker.steps]
-    assert told == sorted(set(told)) and {step.steps for step in worker.steps} == {60 * 74}
+    assert told == sorted(set(told)) and {step.steps for step in worker.steps} == {1 + 1 + 60 * 74}
+
+
+def test_a_loaded_dataset_is_a_step(worker: Worker, job: Train) -> None:
+    """The first one, before anything is computed; a job that only scores has it too."""
+    for plan in (PLAN, replace(PLAN, train=False)):
+        worker.do(replace(job, plan=plan))
+        steps = 1 + 1 + (PLAN.epochs * ceil(74 / PLAN.batch_size) if plan.train else 0)
+        assert worker.steps[0] == Stepped(1, steps, 0.0)
 
 
 def test_a_dataset_is_inspected(worker: Worker, job: Train) -> None:
