@@ -1,7 +1,7 @@
 """An aiomqtt client as a lifetime: made once, ended in time, never deaf to a cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
@@ -29,6 +29,17 @@ async def connection(client: aiomqtt.Client, *, patience_s: float) -> AsyncItera
         with suppress(aiomqtt.MqttError, TimeoutError):  # else it would take the place of why we leave: a cancellation
             async with asyncio.timeout(GOODBYE_S):
                 await client.__aexit__(None, None, None)
+
+
+def acknowledge_by_hand(client: aiomqtt.Client) -> Callable[[aiomqtt.Message], None]:
+    """Stop acknowledging on receipt; return what acknowledges a message once it is taken."""
+    below = client._client  # aiomqtt 2 has no way of its own
+    below.manual_ack_set(True)
+
+    def acknowledge(message: aiomqtt.Message) -> None:
+        below.ack(message.mid, message.qos)  # lost over a broken connection: Sync heals
+
+    return acknowledge
 
 
 def taken_over(client: aiomqtt.Client) -> bool:

@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 from headwater_agent.config import Address
 from headwater_agent.core.backoff import delay_s
 from headwater_agent.core.events import Connected, Disconnected, Event
-from headwater_agent.edges.connection import GOODBYE_S, connection, taken_over
+from headwater_agent.edges.connection import GOODBYE_S, acknowledge_by_hand, connection, taken_over
 from headwater_agent.edges.downward import read
 from headwater_agent.ports import Journal, Registrar, Vitals
 
@@ -30,6 +30,10 @@ EXPIRY_S = 300  # of presence and registration: what the control plane has not r
 PATIENCE_S = 10.0
 PAUSE_MOST_S = 60.0  # an attempt that is refused costs 100 bytes: a third of a megabyte a day
 PULSE_APART_S = 0.5
+UNACKNOWLEDGED = 16  # receive maximum: what the broker may have in flight to us
+QUEUED = (
+    64  # of 256 KiB at most; above the receive maximum, which mosquitto 2.0 forgets after the first acknowledgement
+)
 PACKET_LIMIT_BYTES = 256 * 1024
 _BORN, _GONE = 1, 2  # seq within an epoch
 # Else Nagle's algorithm holds a small packet behind an unacknowledged one, for 45 ms.
@@ -37,13 +41,14 @@ _AT_ONCE = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _log = logging.getLogger(__name__)
 
 Deliver = Callable[[Event], Awaitable[None]]
+Acknowledge = Callable[[aiomqtt.Message], None]
 
 
 class Link:
     """The `Downlink` port over one connection at a time, renewed with full-jitter pauses when it breaks.
 
-    The incoming queue below us is unbounded, since a bounded one loses acknowledged messages; what we read goes to
-    `deliver`, which waits while the machine is behind.
+    What we read goes to `deliver`, which waits while the machine is behind, and is acknowledged after that: so a broker
+    that keeps to the rules holds back what comes meanwhile. One that floods us is left: `Sync` heals what was lost.
     """
 
     def __init__(
@@ -128,14 +133,16 @@ class Link:
         self._epoch = await self._journal.next_epoch()
         self._renewal.clear()
         # A client of its own for each attempt: a cancelled __aenter__ leaves its lock held.
-        async with connection(self._new_client(), patience_s=self._patience_s) as client:
+        client = self._new_client()
+        acknowledge = acknowledge_by_hand(client)
+        async with connection(client, patience_s=self._patience_s):
             await self._subscribe(client)
             await self._presence(client, online=True)
             await self._hello(client)
             self._client = client
             _log.info("connected to %s:%d as %s, epoch %d", *self._where(), self._device, self._epoch)
             try:
-                await self._serve(client)
+                await self._serve(client, acknowledge)
             except aiomqtt.MqttError as error:
                 if taken_over(client):
                     raise aiomqtt.MqttError(
@@ -147,10 +154,10 @@ class Link:
                 # Also when cancelled: a goodbye is faster than the last will. The connection may be what broke.
                 await self._goodbye(client)
 
-    async def _serve(self, client: aiomqtt.Client) -> None:
+    async def _serve(self, client: aiomqtt.Client, acknowledge: Acknowledge) -> None:
         await self._deliver(Connected())
         work = [
-            asyncio.create_task(self._listen(client), name="link.listen"),
+            asyncio.create_task(self._listen(client, acknowledge), name="link.listen"),
             asyncio.create_task(self._beat(client), name="link.beat"),
             asyncio.create_task(self._renewal.wait(), name="link.renewal"),
         ]
@@ -163,14 +170,15 @@ class Link:
                 task.cancel()
             await asyncio.wait(work)
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
+    async def _listen(self, client: aiomqtt.Client, acknowledge: Acknowledge) -> None:
         async for message in client.messages:
+            if len(client.messages) >= QUEUED - 1:  # it was full: aiomqtt may have dropped what came on top
+                raise aiomqtt.MqttError("the broker sends more than we can take")
             try:
-                event = read(self._device, str(message.topic), message.payload)
+                await self._deliver(read(self._device, str(message.topic), message.payload))
             except WireError as error:
                 _log.warning("dropped a message on %.120r: %s", str(message.topic), error)
-                continue
-            await self._deliver(event)
+            acknowledge(message)
 
     async def _beat(self, client: aiomqtt.Client) -> None:
         """Send a heartbeat now and then, and soon after `pulse`, at most two a second."""
@@ -223,6 +231,7 @@ class Link:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         connect.SessionExpiryInterval = WILL_DELAY_S  # the will is sent when the session ends, if not before
         connect.MaximumPacketSize = PACKET_LIMIT_BYTES
+        connect.ReceiveMaximum = UNACKNOWLEDGED
         will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         will.WillDelayInterval = WILL_DELAY_S
         will.MessageExpiryInterval = EXPIRY_S
@@ -239,6 +248,7 @@ class Link:
             timeout=math.inf,  # connection.py says why; each wait here has its own
             properties=connect,
             socket_options=_AT_ONCE,
+            max_queued_incoming_messages=QUEUED,
         )
 
     def _state(self, *, online: bool) -> bytes:

@@ -11,9 +11,10 @@ import aiomqtt
 import pytest
 from headwater_agent.config import Address
 from headwater_agent.core import events as on
-from headwater_agent.edges.link import Link
+from headwater_agent.edges.link import Deliver, Link
 from headwater_agent.ports import Vitals
 from headwater_control.edges.broker.server import serve
+from headwater_wire import topics
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Hello, Inventory, Phase, Progress
 from headwater_wire.v1 import fleet_pb2 as fleet
@@ -56,10 +57,12 @@ class Setting:
         await asyncio.wait(self.tasks)
 
 
-def make_link(port: int, events: list[on.Event], vitals: list[Vitals], journal: MemoryJournal) -> Link:
+def make_link(
+    port: int, events: list[on.Event], vitals: list[Vitals], journal: MemoryJournal, deliver: Deliver | None = None
+) -> Link:
     """Make a link that notes what it hears."""
 
-    async def deliver(event: on.Event) -> None:
+    async def note(event: on.Event) -> None:
         events.append(event)
 
     return Link(
@@ -68,7 +71,7 @@ def make_link(port: int, events: list[on.Event], vitals: list[Vitals], journal: 
         journal=journal,
         registrar=Registrar(),
         vitals=lambda: vitals[-1],
-        deliver=deliver,
+        deliver=deliver or note,
         patience_s=3.0,
     )
 
@@ -128,6 +131,58 @@ async def test_what_comes_down_becomes_events(broker: int) -> None:
         on.DeploymentWanted(6, deployment(1)),
         on.Rung(),
     ]
+
+
+async def test_what_the_machine_has_not_taken_waits_in_the_broker(broker: int) -> None:
+    """A few messages are here at a time, and none is lost."""
+    taken: list[on.Event] = []
+    ready = asyncio.Event()
+
+    async with fleet_ear(broker) as ear:
+        link = make_link(broker, [], [Vitals(3, (), 60)], MemoryJournal(), busy_until(ready, taken))
+        running = asyncio.create_task(link.run())
+        await until(lambda: link.connected, "the connection")
+        for _ in range(50):  # fewer than the queue holds: mosquitto sends all once one is acknowledged
+            await ear.ring(DEVICE)
+        link.pulse()  # the broker answers in order: when it has passed this on, what came before was sent
+        await until(lambda: len(ear.beats) == 2, "a heartbeat")
+        assert link._client is not None and len(link._client.messages) <= 20
+        ready.set()
+        await until(lambda: taken.count(on.Rung()) == 50, "every ring")
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_broker_that_floods_is_left_and_tried_again(broker: int) -> None:
+    """What comes beyond the queue costs the connection, not the memory; the next connection works."""
+    taken: list[on.Event] = []
+    ready = asyncio.Event()
+
+    async with fleet_ear(broker) as ear:
+        link = make_link(broker, [], [Vitals(3, (), 60)], MemoryJournal(), busy_until(ready, taken))
+        running = asyncio.create_task(link.run())
+        await until(lambda: link.connected, "the connection")
+        for _ in range(300):  # nothing that a receive maximum would hold back
+            await ear.client.publish(topics.down(DEVICE, "sync"), b"", qos=0)
+        await until(lambda: link._client is not None and len(link._client.messages) == 64, "a full queue")
+        ready.set()
+        await until(lambda: taken.count(on.Connected()) == 2, "the next connection")
+        assert taken.count(on.Rung()) <= 65
+        await ear.assign(4, task("t1"))
+        await until(lambda: on.Assigned(4, task("t1")) in taken, "an assignment over it")
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def busy_until(ready: asyncio.Event, taken: list[on.Event]) -> Deliver:
+    """Make a machine that is too busy for a ring until it is ready."""
+
+    async def deliver(event: on.Event) -> None:
+        if event == on.Rung():
+            await ready.wait()
+        taken.append(event)
+
+    return deliver
 
 
 @pytest.mark.parametrize(
