@@ -108,6 +108,16 @@ def next_wake(view: Snapshot, now: datetime) -> datetime | None:
     return min((moment for moment in moments if moment > now), default=None)
 
 
+def reports_awaited(view: Snapshot, now: datetime) -> int:
+    """Say how many more tasks must succeed before that alone changes what `plan` says; at least 1."""
+    if view.round is None or view.round.state is not RoundState.COLLECTING:
+        return 1
+    waiting = sum(task.state is TaskState.OPEN for task in view.tasks)
+    reported = sum(task.state is TaskState.SUCCEEDED for task in view.tasks)
+    able = waiting if view.run.spec.reproducible else sum(now < moment for _, moment, _ in _given_up(view))
+    return max(1, min(view.round.target - reported, able))
+
+
 def opened(run: Run, now: datetime) -> Round:
     """Make a run's current round. The one after the last only scores the newest version."""
     return Round(

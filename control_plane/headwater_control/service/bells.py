@@ -10,30 +10,55 @@ from headwater_control.ports import Clock
 
 
 class Bell:
-    """One listener: any number of rings between two waits count as one."""
+    """One listener: any number of rings between two waits count as one; reports are counted."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._rung = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._wanted = 1
+        self._reports = 0
 
     def ring(self) -> None:
         """Wake the listener, now or at its next wait."""
         self._rung.set()
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, at most so long; say whether it rang."""
-        if not self._rung.is_set() and timeout_s > 0:
-            rung = asyncio.create_task(self._rung.wait(), name="bell.rung")
-            timeout = asyncio.create_task(self._clock.sleep(timeout_s), name="bell.timeout")
-            try:
-                await asyncio.wait({rung, timeout}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                rung.cancel()
-                timeout.cancel()
-                await asyncio.gather(rung, timeout, return_exceptions=True)
-        was_rung = self._rung.is_set()
+    def report(self) -> None:
+        """Tell that one more task succeeded: as many as it waits for wake the listener."""
+        self._reports += 1
+        if self._reports >= self._wanted:
+            self._enough.set()
+
+    def hush(self) -> None:
+        """Forget what rang, since the listener is about to look."""
+        self._reports = 0
         self._rung.clear()
+        self._enough.clear()
+
+    async def wait(self, timeout_s: float, *, reports: int = 1, rest_s: float = 0.0) -> bool:
+        """Wait for so many reports or, once `rest_s` have passed, for a ring; at most so long. Say whether it rang."""
+        self._wanted = reports
+        if self._reports < reports:
+            self._enough.clear()
+        if rest_s > 0:
+            await self._either(rest_s, self._enough)
+        await self._either(timeout_s - rest_s, self._enough, self._rung)
+        was_rung = self._rung.is_set() or self._enough.is_set()
+        self.hush()
         return was_rung
+
+    async def _either(self, timeout_s: float, *events: asyncio.Event) -> None:
+        """Wait for the first of the events, at most so long."""
+        if timeout_s <= 0 or any(event.is_set() for event in events):
+            return
+        waiting = [asyncio.create_task(event.wait(), name="bell.rung") for event in events]
+        waiting.append(asyncio.create_task(self._clock.sleep(timeout_s), name="bell.timeout"))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 class Bells:
@@ -48,6 +73,13 @@ class Bells:
     def ring(self, run: RunId) -> None:
         """Tell that a run, its round or its tasks changed."""
         for bell in (*self._leaders.get(run, ()), *self._watchers.get(run, ())):
+            bell.ring()
+
+    def report(self, run: RunId) -> None:
+        """Tell that a task of a run succeeded: that matters to its leader only when there are enough."""
+        for bell in self._leaders.get(run, ()):
+            bell.report()
+        for bell in self._watchers.get(run, ()):
             bell.ring()
 
     def ring_runs(self) -> None:

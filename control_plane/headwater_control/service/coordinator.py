@@ -9,7 +9,7 @@ from datetime import datetime
 from headwater_wire.ids import RunId
 from headwater_wire.manifest import Manifest
 
-from headwater_control.core.rounds import Snapshot, next_wake, plan
+from headwater_control.core.rounds import Snapshot, next_wake, plan, reports_awaited
 from headwater_control.core.runs import RunState
 from headwater_control.ports import Busy, Fenced, Ring
 from headwater_control.service import deployments
@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _GOODBYE_S = 2.0
+_REST = 9.0  # times as long as a look took: whatever rings, looking takes a tenth of the time at most
 
 
 class Coordinator:
@@ -138,8 +139,8 @@ class Coordinator:
             async with asyncio.TaskGroup() as tasks:
                 keeper = tasks.create_task(self._keep(run, token), name=f"coordinator.{run}.lease")
                 with self._world.bells.lead(run) as bell:
-                    while not (view := await self._look(run, manifest)).run.state.final:
-                        await self._advance(view, token, bell, tasks)
+                    while not await self._advance(run, manifest, token, bell, tasks):
+                        pass
                 keeper.cancel()
         except asyncio.CancelledError:
             with suppress(Busy, TimeoutError):
@@ -153,9 +154,15 @@ class Coordinator:
         async with self._world.store.read() as tx:
             return await load_snapshot(self._world, tx, run, manifest, self._started_at)
 
-    async def _advance(self, view: Snapshot, token: int, bell: Bell, tasks: asyncio.TaskGroup) -> None:
-        """Do what there is to do; if there is nothing, wait until that may have changed."""
-        now = self._world.clock.now()
+    async def _advance(self, run: RunId, manifest: Manifest, token: int, bell: Bell, tasks: asyncio.TaskGroup) -> bool:
+        """Look, and do what there is to do, or wait until that may have changed; say whether the run has ended."""
+        clock = self._world.clock
+        began_at = clock.now()
+        bell.hush()
+        view = await self._look(run, manifest)
+        if view.run.state.final:
+            return True
+        now = clock.now()
         lead = Lead(view.run.id, view.run.round, token)
         decisions = plan(view, now)
         for decision in decisions:
@@ -163,8 +170,10 @@ class Coordinator:
                 tasks.create_task(forget(self._world, spent), name=f"coordinator.{view.run.id}.forget")
         if not decisions:
             wake = next_wake(view, now)
-            due_s = (wake - now).total_seconds() if wake else self._look_s
-            await bell.wait(min(due_s, self._look_s))
+            due_s = min((wake - now).total_seconds() if wake else self._look_s, self._look_s)
+            rest_s = max(0.0, min(_REST * (clock.now() - began_at).total_seconds(), due_s))
+            await bell.wait(due_s, reports=reports_awaited(view, now), rest_s=rest_s)
+        return False
 
     async def _keep(self, run: RunId, token: int) -> None:
         """Renew the lease, also while a merge takes long; raise `Fenced` once it is lost."""

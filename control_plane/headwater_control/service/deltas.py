@@ -109,7 +109,7 @@ async def _record(world: World, offer: Offer, blob: Blob) -> Receipt:
         )
         task = await unit.tx.tasks.get(offer.task)
         if closed and task is not None:
-            unit.rung.add(task.run)
+            unit.reported.append(task.run)
         return await _final(unit.tx, task, offer) or _unknown(offer)
 
 

@@ -82,4 +82,6 @@ async def _apply(unit: Work, device: DeviceId, report: TaskReport, now: datetime
                 await tasks.close(task.id, TaskState.FAILED, at=now, reason=problem)
             else:
                 await tasks.close(task.id, TaskState.SUCCEEDED, at=now, metrics=metrics)
+                unit.reported.append(task.run)
+                return
     unit.rung.add(task.run)

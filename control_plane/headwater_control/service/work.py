@@ -20,6 +20,7 @@ class Work:
     def __init__(self, tx: Transaction) -> None:
         self.tx = tx
         self.rung: set[RunId] = set()
+        self.reported: list[RunId] = []  # a task of it succeeded, each time
         self.runs_changed = False
         self.fleet_changed = False
         self._changes: defaultdict[DeviceId, list[Callable[[int], Downward]]] = defaultdict(list)
@@ -70,6 +71,8 @@ async def work(world: World) -> AsyncIterator[Work]:
         await world.publisher.publish(messages)
     for run in unit.rung:
         world.bells.ring(run)
+    for run in unit.reported:
+        world.bells.report(run)
     if unit.runs_changed:
         world.bells.ring_runs()
     if unit.fleet_changed:

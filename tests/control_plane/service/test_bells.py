@@ -72,3 +72,36 @@ async def test_a_cancelled_wait_leaves_nobody_waiting() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
     assert clock.next_due is None
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_reports_wake_when_there_are_enough() -> None:
+    """Fewer than awaited wake nobody; those that came while the listener looked count, those before do not."""
+    clock = FakeClock()
+    bells = Bells(clock)
+    with bells.lead(RUN) as bell:
+        bells.report(RUN)
+        bell.hush()
+        bells.report(RUN)
+        waiting = asyncio.create_task(bell.wait(60, reports=3, rest_s=10))
+        await clock.advance(1)
+        bells.report(RUN)
+        await settle()
+        assert not waiting.done()
+        bells.report(RUN)
+        await settle()
+        assert await waiting
+        assert not await bell.wait(0)
+
+
+async def test_a_ring_waits_for_the_end_of_the_rest() -> None:
+    """However often it rings, the listener rests first; then it comes at once."""
+    clock = FakeClock()
+    bells = Bells(clock)
+    with bells.lead(RUN) as bell:
+        waiting = asyncio.create_task(bell.wait(60, rest_s=10))
+        for _ in range(9):
+            bells.ring(RUN)
+            await clock.advance(1)
+        assert not waiting.done()
+        await clock.advance(1)
+        assert await waiting

@@ -1,8 +1,6 @@
 """The coordinator in virtual time: it drives runs by bells and deadlines, alone or beside others."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from headwater_control.service.world import World
 from headwater_wire.ids import ModelName, RolloutId, RunId, VersionId
 from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
 
+from tests.control_plane.service.coordinating import coordinating
 from tests.fakes.clock import FakeClock, settle
 from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
@@ -41,20 +40,6 @@ async def world(clock: FakeClock, publisher: FakePublisher, tmp_path: Path) -> W
     made = fake_world(tmp_path, clock=clock, publisher=publisher)
     await import_digits(made, tmp_path)
     return made
-
-
-@asynccontextmanager
-async def coordinating(world: World, holder: str = "a") -> AsyncIterator[Coordinator]:
-    """Run a coordinator."""
-    coordinator = Coordinator(world, holder)
-    task = asyncio.create_task(coordinator.run(), name=f"test.coordinator.{holder}")
-    await settle()
-    try:
-        yield coordinator
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert task.cancelled()
 
 
 async def show(world: World, run: RunId) -> RunView:
