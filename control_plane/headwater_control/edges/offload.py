@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 2  # a child may be killed from outside; nothing is lost, since it only reads immutable files
 _STOP_S = 10.0
+_END_S = 1.0
 _LINE_BYTES = 16 * 1024 * 1024  # a merge of 100,000 deltas
 
 
@@ -135,7 +136,7 @@ class _Child:
                     raise
                 if answer.endswith(b"\n"):
                     return _result(json.loads(answer))
-                status = await self._kill()
+                status = await self._kill(patience_s=_END_S)
                 log.warning("the child process died in %s with status %s", name, status)
         raise _Died(f"status {status}")
 
@@ -153,10 +154,15 @@ class _Child:
             )
         return self._process
 
-    async def _kill(self) -> int | None:
+    async def _kill(self, *, patience_s: float = 0.0) -> int | None:
+        """End it, and give its status; `patience_s` is for one that is ending by itself."""
         process, self._process = self._process, None
         if process is None:
             return None
+        if patience_s:  # else Popen.send_signal might reap it before asyncio does, and its status be lost
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    return await process.wait()
         with suppress(ProcessLookupError):  # it is dead already
             process.kill()
         with suppress(TimeoutError):  # stuck in the kernel: it ends when the kernel lets go
