@@ -69,6 +69,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             return read_tensors(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, Malformed) as error:
         raise CompileError(f"{path.name} can't be read: {error}") from error
-    model = checks.parse(path)
+    try:
+        model = checks.parse(path)
+    except CompileError as error:
+        raise CompileError(f"{path.name} holds no parameters (safetensors, npz or ONNX): {error}") from error
     constants.gather(model)
     return {tensor.name: constants.array(tensor) for tensor in model.graph.initializer}

@@ -304,6 +304,6 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
 async def test_an_address_in_use_is_an_error(training: Training) -> None:
     """A second server on the port is refused, instead of sharing its calls."""
     async with gate.serve(GrpcGate(training.world), "127.0.0.1", 0, grace_s=0) as port:
-        with pytest.raises(OSError, match=str(port)):
+        with pytest.raises(OSError, match="it is in use"):
             async with gate.serve(GrpcGate(training.world), "127.0.0.1", port):
                 pass
