@@ -31,9 +31,7 @@ PATIENCE_S = 10.0
 PAUSE_MOST_S = 60.0  # an attempt that is refused costs 100 bytes: a third of a megabyte a day
 PULSE_APART_S = 0.5
 UNACKNOWLEDGED = 16  # receive maximum: what the broker may have in flight to us
-QUEUED = (
-    64  # of 256 KiB at most; above the receive maximum, which mosquitto 2.0 forgets after the first acknowledgement
-)
+QUEUED = 64  # of 256 KiB at most; more than the receive maximum, which mosquitto 2.0 forgets after an acknowledgement
 PACKET_LIMIT_BYTES = 256 * 1024
 _BORN, _GONE = 1, 2  # seq within an epoch
 # Else Nagle's algorithm holds a small packet behind an unacknowledged one, for 45 ms.

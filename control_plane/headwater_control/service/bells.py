@@ -51,7 +51,7 @@ class Bell:
         """Wait for the first of the events, at most so long."""
         if timeout_s <= 0 or any(event.is_set() for event in events):
             return
-        waiting = [asyncio.create_task(event.wait(), name="bell.rung") for event in events]
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(event.wait(), name="bell.rung") for event in events]
         waiting.append(asyncio.create_task(self._clock.sleep(timeout_s), name="bell.timeout"))
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
