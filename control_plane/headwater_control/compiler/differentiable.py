@@ -6,13 +6,13 @@ import onnx
 from headwater_control.compiler.constants import array
 
 # Operators whose output does not change smoothly with any input.
-_FLAT = {
+FLAT = {
     "And", "ArgMax", "ArgMin", "BitShift", "Ceil", "ConstantOfShape", "Equal", "EyeLike", "Floor", "Greater",
     "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or",
     "Range", "Round", "Shape", "Sign", "Size", "Xor",
 }  # fmt: skip
 # Inputs that only steer an operator: its derivative with respect to them is not defined, or not wanted.
-_STEERING = {
+STEERING = {
     "BatchNormalization": {3, 4},  # running mean and variance: statistics, not weights
     "Clip": {1, 2},
     "CumSum": {1},
@@ -37,8 +37,8 @@ def reached(graph: onnx.GraphProto, output: str) -> set[str]:
     """Name every tensor from which a derivative could flow to `output`."""
     names = {output}
     for node in reversed(graph.node):  # ONNX wants them sorted, so one pass finds all
-        if node.op_type not in _FLAT and names.intersection(node.output):
-            steering = _STEERING.get(node.op_type, set())
+        if node.op_type not in FLAT and names.intersection(node.output):
+            steering = STEERING.get(node.op_type, set())
             names.update(name for place, name in enumerate(node.input) if place not in steering)
     return names
 

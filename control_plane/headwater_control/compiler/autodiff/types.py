@@ -1,0 +1,86 @@
+"""What each tensor of a graph is: its dtype, and its shape, with None for a size that grows with the batch.
+
+Shapes are measured, not inferred: the graph runs on two batch sizes. What an exporter declares need not be what a graph
+does, and inference gives up where shapes are computed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from headwater_control.compiler.errors import CompileError
+
+Array = npt.NDArray[Any]
+Dims = tuple[int | None, ...]
+Feed = Mapping[str, Array]
+Evaluate = Callable[[onnx.ModelProto, Feed], dict[str, Array]]  # every output, by name
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A tensor's dtype and shape; None stands for a size that grows with the batch."""
+
+    dtype: np.dtype[Any]
+    dims: Dims
+
+    @property
+    def rank(self) -> int:
+        """Count the axes."""
+        return len(self.dims)
+
+    @property
+    def fixed(self) -> bool:
+        """Say whether the batch changes nothing of the shape."""
+        return None not in self.dims
+
+    @property
+    def floating(self) -> bool:
+        """Say whether it has a derivative at all."""
+        return self.dtype.kind == "f"
+
+    @property
+    def elements(self) -> int:
+        """Count the numbers in one example, or in all if the shape is fixed."""
+        return prod(size for size in self.dims if size is not None)
+
+    def axis(self, axis: int) -> int:
+        """Give a non-negative axis for one that may count from the end."""
+        return axis + self.rank if axis < 0 else axis
+
+    def size(self, axis: int) -> int:
+        """Give the fixed size of an axis; raise `CompileError` if it grows with the batch."""
+        size = self.dims[axis]
+        if size is None:
+            raise CompileError(f"the size of axis {self.axis(axis)} must not depend on the batch here")
+        return size
+
+
+def measure(model: onnx.ModelProto, small: Feed, large: Feed, evaluate: Evaluate) -> dict[str, TensorType]:
+    """Give the type of every tensor of the graph, constants too; the two feeds have batches of different sizes."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    made = [name for node in probe.graph.node for name in node.output if name]
+    declared = {value.name for value in probe.graph.output}
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in declared)
+    first, second = evaluate(probe, small), evaluate(probe, large)
+    types = {
+        tensor.name: TensorType(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims))
+        for tensor in probe.graph.initializer
+    }
+    for name, values in small.items():
+        types[name] = _between(values, large[name])
+    for name in made:
+        types[name] = _between(first[name], second[name])
+    return types
+
+
+def _between(small: Array, large: Array) -> TensorType:
+    if small.ndim != large.ndim:
+        raise CompileError("a tensor's rank depends on the batch size: export the model with a fixed rank")
+    sizes = zip(small.shape, large.shape, strict=True)
+    return TensorType(small.dtype, tuple(one if one == other else None for one, other in sizes))
