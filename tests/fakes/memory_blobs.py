@@ -87,6 +87,10 @@ class MemoryBlobs:
             len(self._unfinished.pop(name)[0]) for name in stale
         )
 
+    def age(self, digest: Digest, seconds: float) -> None:
+        """Let a blob have been put so much earlier."""
+        self._put_at[digest] -= seconds
+
     def _keep(self, key: str, staging: "MemoryStaging") -> None:
         if staging.data is not None:
             self._unfinished[key, staging.announced] = (bytes(staging.data), time.time())

@@ -15,8 +15,9 @@ from headwater_control.ports import Busy, Fenced, Ring
 from headwater_control.service import deployments
 from headwater_control.service.bells import Bell
 from headwater_control.service.lookup import find_run
-from headwater_control.service.rounds import Lead, apply, forget
+from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.snapshots import load_manifest, load_snapshot
+from headwater_control.service.spent import forget
 from headwater_control.service.work import work
 from headwater_control.service.workspace import clear
 from headwater_control.service.world import World
@@ -25,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _GOODBYE_S = 2.0
+HEAL_EVERY_S = 3600.0
 _REST = 9.0  # times as long as a look took: whatever rings, looking takes a tenth of the time at most
 
 
@@ -55,13 +57,14 @@ class Coordinator:
         clear(world.settings.work_dir)
         async with asyncio.TaskGroup() as tasks:
             with world.bells.runs() as bell:
-                healed = False
+                healed_at: datetime | None = None
                 drivers: dict[RunId, asyncio.Task[None]] = {}
                 while True:
                     try:
-                        if not healed:
+                        now = world.clock.now()
+                        if healed_at is None or (now - healed_at).total_seconds() >= HEAL_EVERY_S:
                             await self._heal()
-                            healed = True
+                            healed_at = now
                         for run in await self._active():
                             if run not in drivers:
                                 drivers[run] = tasks.create_task(self._drive(run), name=f"coordinator.{run}")
@@ -77,7 +80,7 @@ class Coordinator:
             return tuple(run.id for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)))
 
     async def _heal(self) -> None:
-        """Undo what a crash left: blobs that no row needs, and devices that missed a message."""
+        """Undo what crashes and broken uploads left: blobs that no row needs, and devices that missed a message."""
         async with self._world.store.read() as tx:
             live = await tx.live_blobs()
             fleet = await tx.devices.matching()

@@ -14,6 +14,7 @@ from headwater_control.ports import Staging, Transaction, Unusable
 from headwater_control.service.errors import NotFound
 from headwater_control.service.lookup import find_model, find_run, find_version
 from headwater_control.service.mismatches import ATTEMPTS
+from headwater_control.service.spent import forget
 from headwater_control.service.work import work
 from headwater_control.service.world import World
 
@@ -64,6 +65,8 @@ async def commit(world: World, offer: Offer, expected: Expected, staging: Stagin
         blob = await staging.commit()
         crashpoint("control.delta.blob")
         receipt = await _record(world, offer, blob)
+    if receipt.digest != blob.digest:  # the task ended while its bytes came
+        await forget(world, frozenset({blob.digest}))
     crashpoint("control.delta.committed")
     return receipt
 

@@ -63,9 +63,9 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
             if device is None or beat.revision < device.revision:
                 unit.ring(beat.device, device.revision if device else 0)
             unit.fleet_changed |= device is not None and not device.online
-        await unit.tx.devices.touch([beat for beat, _ in beats])
-        if progress:
+        if progress:  # tasks before devices, as everywhere: see docs/adr/0003-store.md
             await unit.tx.tasks.note(progress, world.clock.now())
+        await unit.tx.devices.touch([beat for beat, _ in beats])
     if progress:
         world.bells.ring_watchers()
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import ModelName, VersionId, check_name
+from headwater_wire.ids import ModelName, VersionId, check_model
 from headwater_wire.manifest import LOSSES, parse
 from headwater_wire.messages import Blob
 
@@ -128,6 +128,6 @@ async def _add_imported(tx: Transaction, model: ModelName, parameters: Blob, at:
 
 def _checked(name: str) -> ModelName:
     try:
-        return ModelName(check_name(name, "model"))
+        return check_model(name)
     except Malformed as error:
         raise Invalid(str(error)) from error

@@ -63,27 +63,17 @@ async def apply(world: World, lead: Lead, decision: Decision) -> frozenset[Diges
     return frozenset()
 
 
-async def forget(world: World, digests: frozenset[Digest]) -> None:
-    """Delete deltas that are merged or given up, unless a row or an upload under way needs the same bytes."""
-    if not digests:
-        return
-    async with world.holds.deleting(digests) as mine:
-        async with world.store.read() as tx:
-            live = await tx.live_blobs()
-        for digest in sorted(mine - live):
-            await world.blobs.delete(digest)
-
-
 def deltas_of(tasks: Sequence[TaskRecord]) -> frozenset[Digest]:
     """Name the deltas that tasks delivered."""
     return frozenset(task.delta.digest for task in tasks if task.delta)
 
 
-async def drop(unit: Work, dropped: Dropped, at: datetime) -> None:
-    """End a task and tell its device, unless it ended by itself meanwhile."""
-    task = dropped.task
-    if await unit.tx.tasks.close(task.id, dropped.state, at=at, reason=dropped.reason):
-        unit.withdraw(task.device, task.id, dropped.reason)
+async def drop(unit: Work, dropped: Sequence[Dropped], at: datetime) -> None:
+    """End tasks and tell their devices, unless they ended by themselves meanwhile."""
+    for item in sorted(dropped, key=lambda item: item.task.id):  # so that nobody waits for us who has what we want
+        task = item.task
+        if await unit.tx.tasks.close(task.id, item.state, at=at, reason=item.reason):
+            unit.withdraw(task.device, task.id, item.reason)
 
 
 async def _current(tx: Transaction, lead: Lead, *states: RoundState) -> tuple[Run, Round] | None:
@@ -177,10 +167,9 @@ async def _close(world: World, lead: Lead, why: str, dropped: Sequence[Dropped])
         if (current := await _current(unit.tx, lead, RoundState.COLLECTING)) is None:
             return frozenset()
         foreseen = {item.task.id: item for item in dropped}
-        for task in await unit.tx.tasks.of_round(lead.run, lead.round):
-            if task.state is TaskState.OPEN:
-                late = Dropped(task, TaskState.CANCELLED, "the round closed without it")
-                await drop(unit, foreseen.get(task.id, late), now)
+        waiting = [task for task in await unit.tx.tasks.of_round(lead.run, lead.round) if task.state is TaskState.OPEN]
+        late = (Dropped(task, TaskState.CANCELLED, "the round closed without it") for task in waiting)
+        await drop(unit, [foreseen.get(item.task.id, item) for item in late], now)
         tasks = await unit.tx.tasks.of_round(lead.run, lead.round)
         run, record = close(*current, tasks, await _before(unit.tx, lead), why, now)
         crashpoint("control.collecting")

@@ -12,7 +12,8 @@ from headwater_control.core.runs import NEWEST, Round, RoundState, Run, RunSpec,
 from headwater_control.ports import Transaction
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_run, find_version
-from headwater_control.service.rounds import deltas_of, drop, forget
+from headwater_control.service.rounds import deltas_of, drop
+from headwater_control.service.spent import forget
 from headwater_control.service.work import work
 from headwater_control.service.world import World
 from headwater_control.strategies import NAMES as STRATEGIES
@@ -77,11 +78,11 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
             raise Conflict(f"run {run} has ended ({found.state}): there is nothing to cancel")
         record = await unit.tx.runs.round(run, found.round, lock=True)
         tasks = await unit.tx.tasks.of_round(run, found.round)
-        for task in tasks:
-            if task.state is TaskState.OPEN:
-                await drop(unit, Dropped(task, TaskState.CANCELLED, f"the run was cancelled: {reason}"), now)
+        why = f"the run was cancelled: {reason}"
+        waiting = [task for task in tasks if task.state is TaskState.OPEN]
+        await drop(unit, [Dropped(task, TaskState.CANCELLED, why) for task in waiting], now)
         if record is not None and not record.state.final:
-            over = replace(record, state=RoundState.ABANDONED, closed_at=now, reason=f"the run was cancelled: {reason}")
+            over = replace(record, state=RoundState.ABANDONED, closed_at=now, reason=why)
             await unit.tx.runs.save_round(over)
         ended = replace(found, state=RunState.CANCELLED, reason=reason, ended_at=now)
         await unit.tx.runs.save(ended)

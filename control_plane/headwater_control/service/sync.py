@@ -28,17 +28,18 @@ async def sync(world: World, request: SyncRequest) -> SyncAnswer:
         heartbeat_s=world.settings.heartbeat_idle_s,
     )
     async with work(world) as unit:
-        device = await unit.tx.devices.get(request.device, lock=True)
+        # Read first: a revision older than the rest of the answer heals, a newer one would hide what it lacks.
+        device = await unit.tx.devices.get(request.device)
         if device is None:
             return answer
-        await unit.tx.devices.touch([Beat(device.id, request.epoch, request.revision, now)])
         unit.fleet_changed = not device.online
-        for report in request.reports:
+        for report in sorted(request.reports, key=lambda report: report.task):
             await _apply(unit, device.id, report, now)
         for deployment in request.deployments:
             await note_report(unit, device.id, deployment, now)
         records = await unit.tx.tasks.open_of(device.id)
         await unit.tx.tasks.note(_news(device.id, request, records), now)
+        await unit.tx.devices.touch([Beat(device.id, request.epoch, request.revision, now)])  # tasks before devices
         return replace(
             answer,
             revision=device.revision,

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from headwater_control.core.rounds import Decision, plan
-from headwater_control.service.rounds import Lead, apply, forget
+from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.snapshots import load_manifest, load_snapshot
+from headwater_control.service.spent import forget
 from headwater_control.service.world import World
 from headwater_wire.ids import RunId
 

@@ -9,7 +9,7 @@ from headwater_control.core.rollout import RolloutState
 from headwater_control.core.runs import RoundState, RunSpec, RunState
 from headwater_control.ports import Assign, MergeJob, OffloadFailed, Ring, Unusable
 from headwater_control.service import devices, rollouts, runs
-from headwater_control.service.coordinator import Coordinator
+from headwater_control.service.coordinator import HEAL_EVERY_S, Coordinator
 from headwater_control.service.runs import RunView
 from headwater_control.service.world import World
 from headwater_wire.ids import ModelName, RolloutId, RunId, VersionId
@@ -17,6 +17,7 @@ from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
 
 from tests.control_plane.service.coordinating import coordinating
 from tests.fakes.clock import FakeClock, settle
+from tests.fakes.memory_blobs import MemoryBlobs
 from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.world import METRICS, MODEL, Box, fake_world, import_digits
@@ -226,6 +227,19 @@ async def test_its_start_rings_who_is_behind_and_clears_the_work_folder(world: W
     async with coordinating(world):
         assert publisher.sent == [Ring(behind.id, 1)]
         assert not any(world.settings.work_dir.iterdir())
+
+
+async def test_what_nobody_needs_is_swept_every_hour(world: World, clock: FakeClock) -> None:
+    """Not only at the start: broken uploads and failed deletions must not fill the disk of one that runs for years."""
+    assert isinstance(world.blobs, MemoryBlobs)
+    async with coordinating(world):
+        orphan = await world.blobs.put(b"an upload that its device gave up")
+        world.blobs.age(orphan.digest, 2 * HEAL_EVERY_S)
+        await clock.advance(HEAL_EVERY_S - 60)
+        assert await world.blobs.size(orphan.digest)
+        await clock.advance(120)
+        await settle()
+        assert await world.blobs.size(orphan.digest) is None
 
 
 async def test_it_settles_rollouts(world: World) -> None:

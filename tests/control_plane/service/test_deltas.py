@@ -57,6 +57,19 @@ async def test_two_uploads_at_the_same_time_commit_one_delta(world: World) -> No
     assert receipts[0] == receipts[1] == Receipt(ReceiptKind.COMMITTED, digests.of_bytes(b"first").digest)
 
 
+async def test_a_delta_that_comes_too_late_leaves_nothing_behind(world: World) -> None:
+    """Its run was cancelled while its bytes came: the receipt says so, and they are deleted."""
+    box, task = await asked(world)
+    offer = box.offer(task, b"late")
+    wanted = await deltas.offer(world, offer)
+    assert isinstance(wanted, deltas.Expected)
+    async with world.blobs.stage(task.id, offer.delta) as staging:
+        await staging.write(b"late")
+        await runs.cancel(world, task.run)
+        assert (await deltas.commit(world, offer, wanted, staging)).kind is ReceiptKind.CANCELLED
+    assert await world.blobs.size(offer.delta.digest) is None
+
+
 async def test_a_delta_that_is_not_finite_fails_the_task(world: World) -> None:
     """The receipt and the task say why; nothing is stored."""
     box, task = await asked(world)

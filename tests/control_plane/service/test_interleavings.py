@@ -13,8 +13,9 @@ from headwater_control.core.runs import Round, RoundState, Run, RunSpec, RunStat
 from headwater_control.ports import Fenced
 from headwater_control.service import devices, runs
 from headwater_control.service.errors import Conflict
-from headwater_control.service.rounds import Lead, apply, forget
+from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.snapshots import load_manifest, load_snapshot
+from headwater_control.service.spent import forget
 from headwater_control.service.world import World
 from headwater_wire import digests
 from headwater_wire.ids import DeviceId, RunId, TaskId
