@@ -34,6 +34,7 @@ from headwater_agent.ports import (
 from headwater_agent.training import protocol
 
 CHECK_ATTEMPTS = 3
+CHECK_S = 600.0
 UPLOADS_AT_ONCE = 2
 NUDGES_APART_S = 0.2
 _IN_TURN = {Phase.FETCHING: Phase.ACCEPTED, Phase.UPLOADING: Phase.SPOOLED}
@@ -223,10 +224,13 @@ class Effects:
         how = ""
         for _ in range(CHECK_ATTEMPTS):
             try:
-                reply = await self.worker.run(job, lambda step: None)
+                async with asyncio.timeout(CHECK_S):
+                    reply = await self.worker.run(job, lambda step: None)
             except Died as error:
                 how = str(error)
                 continue
+            except TimeoutError:
+                return f"checking it took longer than {CHECK_S:g} s"
             match reply:
                 case protocol.Checked(problem):
                     return problem

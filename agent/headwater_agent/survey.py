@@ -12,6 +12,7 @@ from headwater_agent.core.session import DatasetFact
 from headwater_agent.ports import Died, Downlink, Journal, Survey, Worker
 from headwater_agent.training.protocol import DatasetConfig, Inspect, Inspected, Refused
 
+INSPECT_S = 1800.0  # of a file as large as a box may have
 NOT_YET = "it is still being looked at"
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,11 @@ class Surveyor:
 
     async def _card(self, config: DatasetConfig) -> DatasetCard:
         try:
-            reply = await self.worker.run(Inspect(config), lambda step: None)
+            async with asyncio.timeout(INSPECT_S):
+                reply = await self.worker.run(Inspect(config), lambda step: None)
+        except TimeoutError:
+            problem = f"looking at it took longer than {INSPECT_S:g} s: does its storage answer?"
+            return DatasetCard(config.name, 0, problem=problem)
         except Died as error:
             return DatasetCard(config.name, 0, problem=f"inspecting it ended the worker: {error}"[:500])
         match reply:

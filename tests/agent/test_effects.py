@@ -290,6 +290,15 @@ async def test_a_version_that_fails_its_check_is_not_activated(
     assert bench.shelf.current == {}
 
 
+async def test_a_check_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker is killed, and the reason is reported."""
+    monkeypatch.setattr("headwater_agent.effects.CHECK_S", 0.05)
+    bench.worker.replies = [None]
+    event = await bench.effects.perform(do.Install(bench.deployment()))
+    assert isinstance(event, on.InstallFailed) and "longer than 0.05 s" in event.problem
+    assert bench.worker.killed == 1
+
+
 async def test_a_check_survives_a_worker_that_dies_once(bench: Bench) -> None:
     """It may have been the memory of another."""
     bench.worker.replies = [Died("SIGKILL"), Checked("")]

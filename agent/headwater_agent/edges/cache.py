@@ -27,7 +27,7 @@ class FolderCache:
         self._uplink = uplink
         self._checked: set[Digest] = set()
         self._locks: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
-        durable.make_dirs(root)
+        durable.make_dirs(root, private=True)
 
     async def get(self, blob: Blob, *, durably: bool) -> Path:
         """Fetch what is missing of a blob, check its SHA-256, give its place."""

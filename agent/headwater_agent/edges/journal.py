@@ -1,6 +1,8 @@
 """The agent's memory on disk: what the machine decides is saved here before it is acted upon."""
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,14 +19,17 @@ from headwater_agent.ports import Survey
 _EPOCH = "epoch"
 _SURVEY = "survey/"
 _T = TypeVar("_T")
+PAUSE_S = 2.0  # before a write that failed is tried again
+_log = logging.getLogger(__name__)
 
 
 class SqliteJournal:
     """The `Journal` port over a `Ledger`, whose calls happen in one thread of its own."""
 
-    def __init__(self, ledger: Ledger, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, ledger: Ledger, thread: ThreadPoolExecutor, pause_s: float = PAUSE_S) -> None:
         self._ledger = ledger
         self._thread = thread
+        self._pause_s = pause_s
         self._unreadable: tuple[str, ...] = ()
 
     @property
@@ -80,18 +85,27 @@ class SqliteJournal:
         return int(body) if body.isdigit() else 0
 
     async def _write(self, changes: Mapping[str, bytes | None]) -> None:
-        # Shielded: a commit under way ends even if its waiter is cancelled, so that memory and disk agree.
-        await asyncio.shield(_in(self._thread, lambda: self._ledger.write(changes)))
+        """Write, as soon as the disk lets us: until then nothing is decided, and nothing is lost."""
+        count = 0
+        while True:
+            try:
+                # Shielded: a commit under way ends even if its waiter is cancelled, so that memory and disk agree.
+                return await asyncio.shield(_in(self._thread, lambda: self._ledger.write(changes)))
+            except sqlite3.OperationalError as error:  # full, read-only, an I/O error; damage is a DatabaseError
+                if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th … time
+                    _log.error("the journal can't be written (%s): the agent waits; make room on its disk", error)
+                count += 1
+            await asyncio.sleep(self._pause_s)
 
 
 @asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
+async def open_journal(path: Path, pause_s: float = PAUSE_S) -> AsyncIterator[SqliteJournal]:
     """Open, or begin, the journal at `path`; a damaged one is set aside and what it still tells goes on."""
     with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
         await _in(thread, lambda: durable.make_dirs(path.parent))
         ledger = await _in(thread, lambda: Ledger(path))
         try:
-            yield SqliteJournal(ledger, thread)
+            yield SqliteJournal(ledger, thread, pause_s)
         finally:
             await _in(thread, lambda: ledger.__exit__())
 

@@ -92,6 +92,7 @@ def examine(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)  # what SQLite puts beside it gets the same mode
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.text_factory = bytes  # a flipped bit may be no UTF-8
     try:

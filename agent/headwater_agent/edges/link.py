@@ -25,7 +25,7 @@ from headwater_agent.edges.downward import read
 from headwater_agent.ports import Journal, Registrar, Vitals
 
 KEEPALIVE_S = 120  # a ping and its headers cost 200 bytes; heartbeats show life as well
-WILL_DELAY_S = 5  # a connection that is back by then was never gone
+WILL_DELAY_S = 5  # a broken connection that is not back by then is told
 EXPIRY_S = 300  # of presence and registration: what the control plane has not read by then, Sync heals
 PATIENCE_S = 10.0
 PAUSE_MOST_S = 60.0  # an attempt that is refused costs 100 bytes: a third of a megabyte a day

@@ -22,8 +22,8 @@ class FolderSpool:
         self._spool = root / "spool"
         self._work = root / "work"
         self._fresh: set[tuple[TaskId, str]] = set()
-        durable.make_dirs(self._spool)
-        durable.make_dirs(self._work)
+        durable.make_dirs(self._spool, private=True)
+        durable.make_dirs(self._work, private=True)
 
     def work_path(self, task: TaskId, attempt: int) -> Path:
         """Name a fresh place, so that a child that outlived its agent can't write into another's delta."""

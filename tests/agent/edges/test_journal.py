@@ -1,5 +1,6 @@
 """The agent's memory: what comes back after a restart, and what damage does to it."""
 
+import asyncio
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.agent_bundle import DEVICE, task
+from tests.fakes.agent_home import until
 from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment
 
 T1 = task("t1")
@@ -47,6 +49,22 @@ def a_full_session() -> Session:
         ),
         denied=(Denied("a:b", "it kills", 99),),
     )
+
+
+async def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What can't be written now is written when there is room again; nothing is lost, and a person is told."""
+    session = a_full_session()
+    async with open_journal(tmp_path / "j.db", pause_s=0.01) as journal:
+        connection = journal._ledger._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        saving = asyncio.create_task(journal.save(replace(session, denied=(Denied("a" * 9000, "it kills", 99),))))
+        await until(lambda: "the journal can't be written (database or disk is full)" in caplog.text, "the complaint")
+        assert not saving.done()
+        connection.execute("PRAGMA max_page_count=1000")
+        await saving
+    async with open_journal(tmp_path / "j.db") as journal:
+        assert (await journal.load(BOX)).denied[0].until_ms == 99
 
 
 async def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
