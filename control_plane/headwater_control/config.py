@@ -127,8 +127,12 @@ def _check_database(url: str) -> None:
         raise BadSetting(f"database begins with {parts.scheme!r}: write sqlite:///FILE or postgresql://user@host/name")
     query = parse_qs(parts.query)
     verified = query.get("ssl", query.get("sslmode", [""]))[0] == "verify-full"
-    if parts.hostname and not verified:  # none: a Unix socket
-        require_loopback(parts.hostname, "database (without ssl=verify-full)")
+    hosts = [parts.hostname or "", *(host for value in query.get("host", []) for host in value.split(","))]
+    for host in hosts:
+        if host and not host.startswith("/") and not verified:  # "" or a path: a Unix socket
+            require_loopback(
+                host.rpartition(":")[0] if host.count(":") == 1 else host, "database (without ssl=verify-full)"
+            )
 
 
 def _read(file: Path, known: Mapping[str, object]) -> dict[str, _Origin]:

@@ -57,7 +57,7 @@ class DataDir:
 def claimed(path: Path) -> Iterator[DataDir]:
     """Make the directory if it isn't there and keep every other control plane out; raise `BadSetting`."""
     try:
-        durable.make_dirs(path)
+        durable.make_dirs(path, private=True)
         (path / "work").mkdir(exist_ok=True)
         lock = (path / "lock").open("a+")
     except OSError as error:

@@ -34,8 +34,8 @@ def adopt(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def make_dirs(path: Path) -> None:
-    """Make a folder and the parents it lacks; nothing, if it is there."""
+def make_dirs(path: Path, *, private: bool = False) -> None:
+    """Make a folder and the parents it lacks, `private` ones for this user alone; nothing, if it is there."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -44,7 +44,7 @@ def make_dirs(path: Path) -> None:
     with suppress(PermissionError):  # where we may not look, we made nothing
         sync_directory(path.parent)
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(0o700 if private else 0o777, exist_ok=True)
         sync_directory(folder.parent)
 
 

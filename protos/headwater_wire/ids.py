@@ -15,6 +15,7 @@ Digest = NewType("Digest", str)  # SHA-256, lowercase hex
 
 # Safe as one MQTT topic level, one file name and one URL segment.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MODEL_MOST = 48  # so that "-" and the number of a version fit into a name
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,6 +26,13 @@ def check_name(text: str, what: str) -> str:
             f"{what} {text[:80]!r} is not a name: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
         )
     return text
+
+
+def check_model(text: str) -> ModelName:
+    """Return `text` if it can name a model, whose versions' ids are names too; else raise `Malformed`."""
+    if len(check_name(text, "model")) > _MODEL_MOST:
+        raise Malformed(f"model {text!r} has {len(text)} characters, and may have {_MODEL_MOST}")
+    return ModelName(text)
 
 
 def check_digest(text: str) -> Digest:

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import Digest, ModelName, check_digest, check_name
+from headwater_wire.ids import Digest, ModelName, check_digest, check_model
 from headwater_wire.messages import Blob
 
 FORMAT = "headwater-bundle/1"
@@ -76,7 +76,7 @@ def parse(data: bytes) -> Manifest:
         if tree.pop("format") != FORMAT:
             raise Malformed(f"the bundle is not of format {FORMAT}: agent and control plane are of different versions")
         manifest = Manifest(
-            model=ModelName(check_name(tree["model"], "model")),
+            model=check_model(str(tree["model"])),
             graph=Blob(check_digest(tree["graph"]["digest"]), int(tree["graph"]["size"])),
             inputs=tuple(_tensor(item) for item in tree["inputs"]),
             outputs=tuple(_tensor(item) for item in tree["outputs"]),

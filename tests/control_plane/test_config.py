@@ -132,6 +132,9 @@ def test_a_broker_of_ones_own_may_have_a_user() -> None:
         ("postgresql://me@db.example/headwater?ssl=verify-full", True),
         ("postgresql://me@db.example/headwater", False),
         ("postgresql://me@db.example/headwater?ssl=require", False),
+        ("postgresql:///headwater?host=10.1.2.3", False),
+        ("postgresql://me@127.0.0.1/headwater?host=127.0.0.1:5432,db.example:5432", False),
+        ("postgresql:///headwater?host=::1", True),
         ("mysql://127.0.0.1/headwater", False),
     ],
 )

@@ -171,6 +171,14 @@ def test_making_folders_is_idempotent_and_keeps_a_file_in_the_way(tmp_path: Path
         durable.make_dirs(tmp_path / "file" / "below")
 
 
+def test_private_folders_are_for_their_user_alone(tmp_path: Path) -> None:
+    """Each one that is made; those that were there keep their modes."""
+    tmp_path.chmod(0o755)
+    durable.make_dirs(tmp_path / "a" / "b", private=True)
+    modes = [(tmp_path / place).stat().st_mode & 0o777 for place in (".", "a", "a/b")]
+    assert modes == [0o755, 0o700, 0o700]
+
+
 def test_a_symlink_is_replaced(tmp_path: Path) -> None:
     """From nothing, from another target, and over a dangling one."""
     for target in ("one", "two", "two"):

@@ -5,7 +5,7 @@ import string
 import pytest
 from headwater_wire import digests, topics
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import DeviceId, ModelName, check_digest, check_name, version_id
+from headwater_wire.ids import DeviceId, ModelName, check_digest, check_model, check_name, version_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +23,16 @@ def test_a_name_is_safe_everywhere(text: str) -> None:
     else:
         with pytest.raises(Malformed, match=r"device .* is not a name"):
             check_name(text, "device")
+
+
+@given(model=st.text(sorted(SAFE), min_size=40, max_size=64), number=st.integers(1, 10**12))
+def test_the_versions_of_a_model_have_names_too(model: str, number: int) -> None:
+    """What can name a model leaves room for the number of any version."""
+    try:
+        name = check_model(model)
+    except Malformed:
+        return
+    assert check_name(version_id(name, number), "version")
 
 
 NEARLY = st.builds(  # a digest with something cut out and something put in

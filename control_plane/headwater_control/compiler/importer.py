@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from headwater_wire import digests
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import Digest, ModelName, check_name
+from headwater_wire.ids import Digest, check_model
 from headwater_wire.manifest import Loss, Manifest, Parameter
 from headwater_wire.tensors import write_vector
 
@@ -46,7 +46,7 @@ def make_bundle(
 ) -> Imported:
     """Do all of `import_model` but the proof. The same file and arguments give the same bytes."""
     try:
-        name = ModelName(check_name(model, "model"))
+        name = check_model(model)
     except Malformed as error:
         raise CompileError(str(error)) from error
     proto = checks.read(onnx_path)

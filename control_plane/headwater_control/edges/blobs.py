@@ -176,7 +176,7 @@ class FolderStaging:
                 raise self._over
             self._blobs.ensure(self.place.parent)
             with self._blobs.staging_lock:
-                self._descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 os.utime(self._descriptor)
             if os.fstat(self._descriptor).st_size > self._announced.size:
                 os.ftruncate(self._descriptor, 0)

@@ -43,6 +43,7 @@ class Patience:
 
     sync_s: float = 30.0
     part_s: float = 60.0  # an upload that sends nothing for so long is ended; what has come stays for the next try
+    least_bytes_per_s: float = 1024.0  # a slower upload is ended too, lest a few take all the places
     read_s: float = 60.0  # a fetch whose client takes nothing for so long is ended
     commit_s: float = 300.0
 
@@ -104,9 +105,10 @@ class GrpcGate(stubs.GatewayServicer):
         now = asyncio.get_running_loop().time
         async with self.world.blobs.stage(offer.task, offer.delta) as staging:
             await context.write(pb.UploadReply(resume_at=staging.offset))
+            ends = now() + self.patience.part_s + (offer.delta.size - staging.offset) / self.patience.least_bytes_per_s
             while staging.offset < offer.delta.size:
                 await staging.write(_chunk(await context.read(), staging.offset, offer.delta.size))
-                deadline.reschedule(now() + self.patience.part_s)
+                deadline.reschedule(min(now() + self.patience.part_s, ends))
             deadline.reschedule(now() + self.patience.commit_s)
             return await deltas.commit(self.world, offer, expected, staging)
 

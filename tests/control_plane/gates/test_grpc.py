@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -208,6 +208,21 @@ async def test_an_upload_that_falls_silent_is_ended(training: Training) -> None:
             error = await failure(call)
             assert error.code() is Code.DEADLINE_EXCEEDED
             assert "nothing moved" in (error.details() or "")  # ours, not the client's own deadline
+
+
+async def test_an_upload_that_only_trickles_is_ended(training: Training) -> None:
+    """A client that sends a byte now and then does not keep its slot: it goes on later, from where it was."""
+    patience = Patience(part_s=0.2, least_bytes_per_s=1e9)
+    async with calling(GrpcGate(training.world, patience=patience)) as stub:
+        offer = training.box.offer(training.task, DELTA)
+        call = await opened(stub, offered(offer))
+        assert (await call.read()).resume_at == 0
+        ended = asyncio.create_task(failure(call))
+        while not ended.done():
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await call.write(pb.UploadPart(chunk=DELTA[:1]))
+            await asyncio.sleep(0.02)
+        assert (await ended).code() is Code.DEADLINE_EXCEEDED
 
 
 async def test_too_many_uploads_are_told_when_to_come_back(training: Training) -> None:
