@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from headwater.records import RunDetail
+import numpy as np
 
 from tests.support.fleet import Crashes, Fleet, add_digit_boxes, fleet, import_digits, start_reproducible
+from tests.support.outcomes import digests_of, states_of
+from tests.support.wide_model import save_wide_model
 
 DEVICES = 3
 # Over several boxes: three deaths at training one task would put it on the denylist.
@@ -13,6 +15,16 @@ AGENT_STEPS = {
     "box-2": ("agent.assigned", "agent.training"),
     "box-3": ("train.step:3^",),  # the worker in the middle of training, and the agent with it
 }
+SIDE = 1500  # SIDE × SIDE float32 are 18 chunks
+NOISE_TOML = """\
+[datasets.noise]
+format = "npz"
+path = "noise.npz"
+[datasets.noise.columns.x]
+source = "x"
+[datasets.noise.columns.label]
+source = "y"
+"""
 CONTROL_STEPS = (
     "control.delta.blob",
     "control.delta.committed",
@@ -41,6 +53,33 @@ def test_a_control_plane_killed_while_collecting_or_merging_changes_no_bit_of_th
         assert made.deaths == ["control plane"] * len(CONTROL_STEPS)
 
 
+def test_an_agent_killed_half_way_through_a_large_delta_goes_on_from_there(tmp_path: Path) -> None:
+    """Of a delta of many chunks only the missing ones are sent again, and the result is the same to the bit."""
+    crashes = Crashes(tmp_path / "guards", "agent.upload.half")
+    with fleet(tmp_path) as made:
+        (tmp_path / "box-1").mkdir()
+        x = np.random.default_rng(0).standard_normal((16, SIDE), np.float32)
+        np.savez(tmp_path / "box-1" / "noise.npz", x=x, y=x)
+        made.add("box-1", NOISE_TOML, env=crashes.env)
+        made.wait_registered()
+        save_wide_model(tmp_path / "wide.onnx", SIDE)
+        base = made.client.models.import_file(tmp_path / "wide.onnx", loss="mse").version.id
+
+        def run() -> tuple[list[str], object]:
+            detail = made.finish(
+                made.client.runs.start(
+                    model="wide", dataset="noise", rounds=1, base=base, seed=7, learning_rate=10.0, reproducible=True
+                )
+            )
+            return digests_of(made, detail), states_of(detail)
+
+        disturbed = run()
+        assert (crashes.missed, made.deaths) == ([], ["box-1"])
+        log = made.agents["box-1"].log.read_text()
+        assert "resuming the upload at " in log, log
+        assert run() == disturbed
+
+
 def _compare(made: Fleet, *crashes: Crashes) -> None:
     """Run disturbed, then, every step having been passed, undisturbed from the same base."""
     made.wait_registered()
@@ -50,18 +89,5 @@ def _compare(made: Fleet, *crashes: Crashes) -> None:
     deaths = len(made.deaths)
     calm = made.finish(start_reproducible(made, base))
     assert len(made.deaths) == deaths, "the run to compare with was disturbed too"
-    assert [_digests(made, disturbed), _states(disturbed)] == [_digests(made, calm), _states(calm)]
+    assert [digests_of(made, disturbed), states_of(disturbed)] == [digests_of(made, calm), states_of(calm)]
     assert made.parameters(disturbed.run.version) != made.parameters(base), "nothing was learnt"
-
-
-def _digests(made: Fleet, detail: RunDetail) -> list[str]:
-    return [made.parameters(found.merged) for found in detail.rounds if found.merged]
-
-
-def _states(detail: RunDetail) -> list[tuple[str, list[tuple[str, str, int]]]]:
-    """What was merged: every device's task once a round, succeeded, with its examples."""
-    assert detail.run.state == "completed", detail.run.reason
-    return [
-        (found.state, [(task.device, task.state, task.metrics.examples if task.metrics else 0) for task in found.tasks])
-        for found in detail.rounds
-    ]

@@ -1,6 +1,7 @@
 """The gateway of the control plane over gRPC: Sync, Fetch, UploadDelta, on one channel."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 from headwater_agent.config import Address
 from headwater_agent.ports import Gone, Unavailable
 
+_log = logging.getLogger(__name__)
 _OPTIONS = (
     # A half-open link is noticed while a call waits on it; an idle channel sends nothing at all.
     ("grpc.keepalive_time_ms", 30_000),
@@ -78,6 +80,8 @@ class GrpcUplink:
             await self._within(call.write(pb.UploadPart(offer=convert.offer_to(offer))))
             reply = await self._reply(call)
             if reply.WhichOneof("reply") == "resume_at":
+                if reply.resume_at:
+                    _log.info("task %s: resuming the upload at %d bytes", offer.task, reply.resume_at)
                 await self._send(call, offer, path, reply.resume_at, sent)
                 reply = await self._reply(call)
             if reply.WhichOneof("reply") != "receipt":
