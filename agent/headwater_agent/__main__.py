@@ -42,7 +42,7 @@ DEFAULT_FILE = "/etc/headwater/agent.toml"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exit with 2 if the configuration is wrong, 1 if the agent can't start."""
+    """Run a command; exit with 2 if the configuration is wrong, 1 if the agent can't start or use a dataset."""
     options = _parser().parse_args(arguments)
     try:
         config = load(options.config, os.environ)
@@ -74,8 +74,18 @@ def _run(config: Config, options: argparse.Namespace) -> None:
 
 
 def _check(config: Config, options: argparse.Namespace) -> None:
+    import asyncio
+
+    from headwater_agent.checkup import look_over
+
     datasets = ", ".join(dataset.name for dataset in config.datasets) or "none"
-    print(f"{options.config} is fine: device {config.agent.id}, datasets: {datasets}")
+    print(f"{options.config}: every setting is fine; device {config.agent.id}, datasets: {datasets}", flush=True)
+    try:
+        usable = asyncio.run(look_over(config, print))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not usable:
+        sys.exit(1)
 
 
 def _show(config: Config, options: argparse.Namespace) -> None:
@@ -93,22 +103,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"headwater-agent {agent_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(commands, "run", "be the agent, until SIGTERM")
-    run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    run.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="what is logged (info)"
+    )
     run.set_defaults(command=_run)
-    _command(commands, "check-config", "say whether the configuration is fine").set_defaults(command=_check)
+    check = _command(commands, "check-config", "say whether the configuration is fine and each dataset can be used")
+    check.set_defaults(command=_check)
     config = commands.add_parser("config", help="look at the configuration").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    show = _command(config, "show", "print every value, defaults included")
+    show = _command(config, "show", "print every value, defaults included", of="config ")
     show.add_argument("--origin", action="store_true", help="say where each value came from")
     show.set_defaults(command=_show)
     return parser
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, of: str = ""
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=summary, description=summary)
+    example = f"example: headwater-agent {of}{name} --config agent.toml"
+    command = commands.add_parser(name, help=summary, description=summary, epilog=example)
     command.add_argument("--config", type=Path, default=Path(DEFAULT_FILE), metavar="FILE", help=f"({DEFAULT_FILE})")
     return command
 

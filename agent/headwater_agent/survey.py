@@ -74,28 +74,30 @@ class Surveyor:
                 await self.link.announce()
 
     async def _inspect(self, config: DatasetConfig) -> DatasetCard:
-        card = await self._card(config)
+        card = await examine(self.worker, config)
         if card.problem:
             _log.warning("dataset %s can't be used: %s", config.name, card.problem)
         else:
             _log.info("dataset %s: %d examples", config.name, card.examples)
         return card
 
-    async def _card(self, config: DatasetConfig) -> DatasetCard:
-        try:
-            async with asyncio.timeout(INSPECT_S):
-                reply = await self.worker.run(Inspect(config), lambda step: None)
-        except TimeoutError:
-            problem = f"looking at it took longer than {INSPECT_S:g} s: does its storage answer?"
-            return DatasetCard(config.name, 0, problem=problem)
-        except Died as error:
-            return DatasetCard(config.name, 0, problem=f"inspecting it ended the worker: {error}"[:500])
-        match reply:
-            case Inspected(card):
-                return card
-            case Refused(reason):
-                return DatasetCard(config.name, 0, problem=reason[:500])
-        return DatasetCard(config.name, 0, problem=f"inspecting it ended with {reply!r}"[:500])
-
     async def _fingerprints(self) -> dict[str, str]:
         return {config.name: await asyncio.to_thread(self.fingerprint, config) for config in self.datasets}
+
+
+async def examine(worker: Worker, config: DatasetConfig) -> DatasetCard:
+    """Have the worker read a dataset's schema and count; what keeps it from being used stands in the card."""
+    try:
+        async with asyncio.timeout(INSPECT_S):
+            reply = await worker.run(Inspect(config), lambda step: None)
+    except TimeoutError:
+        problem = f"looking at it took longer than {INSPECT_S:g} s: does its storage answer?"
+        return DatasetCard(config.name, 0, problem=problem)
+    except Died as error:
+        return DatasetCard(config.name, 0, problem=f"inspecting it ended the worker: {error}"[:500])
+    match reply:
+        case Inspected(card):
+            return card
+        case Refused(reason):
+            return DatasetCard(config.name, 0, problem=reason[:500])
+    return DatasetCard(config.name, 0, problem=f"inspecting it ended with {reply!r}"[:500])

@@ -22,7 +22,11 @@ class Conflict(HeadwaterError):
 
 
 class Invalid(HeadwaterError):
-    """The request, or the file sent, can't be worked with."""
+    """The request, or the file sent, can't be worked with. `fields` are those of the request: (name, what is wrong)."""
+
+    def __init__(self, sentence: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(sentence)
+        self.fields = fields
 
 
 class Damaged(HeadwaterError):

@@ -45,6 +45,12 @@ class Models:
         return self._transport.get(Model, f"/v1/models/{name}")
 
 
+def export_path(version: str, to: Path | str) -> Path:
+    """Say which file an export to `to` writes: in a folder it is called VERSION.onnx."""
+    target = Path(to)
+    return target / f"{version}.onnx" if target.is_dir() else target
+
+
 class Versions:
     """`client.versions`"""
 
@@ -69,10 +75,11 @@ class Versions:
         return self._transport.send_file(Version, "/v1/versions", file, query, on_bytes)
 
     def export(self, version: str, to: Path | str, *, on_bytes: OnBytes | None = None) -> Path:
-        """Write a version's self-contained model.onnx: whole and verified, or not at all. Return its path."""
-        target = Path(to)
-        if target.is_dir():
-            target /= f"{version}.onnx"
+        """Write a version's self-contained model.onnx: whole and verified, or not at all. Return its path.
+
+        `to` is a file, replaced if it is there, or a folder that is there; missing folders above it are made.
+        """
+        target = export_path(version, to)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 RUN_FINAL = frozenset({"completed", "failed", "cancelled"})
 ROLLOUT_FINAL = frozenset({"completed", "cancelled"})
+NOT_YET = "it is still being looked at"  # an agent's words for the problem of a dataset that it has not read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Dataset:
     examples: int
     columns: tuple[Column, ...] = ()
     problem: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Say whether its device is still looking at it, so that nothing is known yet."""
+        return self.problem == NOT_YET
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,14 @@ class RunSpec:
     epochs: int
     batch_size: int
     learning_rate: float
+    optimizer: str
+    momentum: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip_norm: float
+    proximal: float
     holdout: float
     seed: int
     reproducible: bool

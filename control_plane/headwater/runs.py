@@ -32,6 +32,14 @@ class Runs:
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        optimizer: str | None = None,
+        momentum: float | None = None,
+        beta1: float | None = None,
+        beta2: float | None = None,
+        epsilon: float | None = None,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        proximal: float | None = None,
         holdout: float | None = None,
         seed: int | None = None,
         reproducible: bool | None = None,
@@ -44,8 +52,11 @@ class Runs:
     ) -> Run:
         """Ask the devices with all labels of `cohort` that have `dataset` to train `model`, from its newest version.
 
-        `clients_per_round` 0 takes every eligible device; `base` starts from another version. What is None the
-        control plane decides: its /docs lists the defaults, and `spec` of the run returned says what they were.
+        `clients_per_round` 0 takes every eligible device; `base` starts from another version; `optimizer` is "sgd",
+        "momentum", "nesterov", "adam" or "adamw", `proximal` the μ of FedProx, `clip_norm` 0 clips nothing.
+
+        What is None the control plane decides: its /docs lists the defaults, and `spec` of the run returned says what
+        they were.
         """
         wanted = {
             "model": model,
@@ -56,6 +67,14 @@ class Runs:
             "epochs": epochs,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
+            "optimizer": optimizer,
+            "momentum": momentum,
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+            "proximal": proximal,
             "holdout": holdout,
             "seed": seed,
             "reproducible": reproducible,

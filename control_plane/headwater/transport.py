@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
@@ -42,15 +43,12 @@ class Transport:
 
     def post(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
         """Ask for a change; return what it made of the thing."""
+        _refuse_no_numbers(body or {})
         return decode(kind, self._json("POST", path, json_body=body))
 
     def send_file(self, kind: type[T], path: str, file: Path, query: Query, on_bytes: OnBytes | None) -> T:
-        """Stream a file up."""
-        try:
-            size = file.stat().st_size
-            opened = file.open("rb")
-        except OSError as error:
-            raise Invalid(f"can't read {file}: {error.strerror}") from error
+        """Stream a file up; raise `Invalid` naming it if it can't be worked with."""
+        opened, size = _open(file)
 
         def chunks() -> Iterator[bytes]:
             sent = 0
@@ -69,7 +67,12 @@ class Transport:
                 headers=headers,
                 timeout=httpx.Timeout(_HEAVY_S, connect=5.0),
             )
-        return decode(kind, _body(answer))
+        try:
+            return decode(kind, _body(answer))
+        except Invalid as error:
+            if error.fields:  # what is wrong is not the file
+                raise
+            raise Invalid(f"{file}: {error}") from error
 
     @contextmanager
     def stream(self, path: str, read_timeout_s: float) -> Iterator[httpx.Response]:
@@ -96,6 +99,26 @@ class Transport:
             raise Unreachable(self.url, str(error) or type(error).__name__) from error
 
 
+def _open(file: Path) -> tuple[BinaryIO, int]:
+    try:
+        size = file.stat().st_size
+        opened = file.open("rb")
+    except OSError as error:
+        raise Invalid(f"can't read {file}: {error.strerror}") from error
+    if not size:
+        opened.close()
+        raise Invalid(f"{file} is empty")
+    return opened, size
+
+
+def _refuse_no_numbers(body: dict[str, Any]) -> None:
+    """Raise `Invalid` for NaN and infinity, which JSON can't say."""
+    bad = [(name, value) for name, value in body.items() if isinstance(value, float) and not isfinite(value)]
+    if bad:
+        fields = tuple((name, f"{value} is no finite number") for name, value in bad)
+        raise Invalid("; ".join(f"{name}: {problem}" for name, problem in fields), fields)
+
+
 def _body(answer: httpx.Response) -> Any:
     if answer.is_error:
         raise _problem(answer)
@@ -112,6 +135,8 @@ def _problem(answer: httpx.Response) -> HeadwaterError:
     try:
         problem = answer.json()
         sentence = str(problem.get("detail") or problem["title"])
-    except (json.JSONDecodeError, KeyError, AttributeError):
-        sentence = f"the server answered {answer.status_code} {answer.reason_phrase} to {answer.url}"
-    return _ERRORS.get(answer.status_code, Unexpected)(sentence)
+        fields = tuple((str(item["field"]), str(item["problem"])) for item in problem.get("errors", ()))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        sentence, fields = f"the server answered {answer.status_code} {answer.reason_phrase} to {answer.url}", ()
+    kind = _ERRORS.get(answer.status_code, Unexpected)
+    return Invalid(sentence, fields) if kind is Invalid else kind(sentence)

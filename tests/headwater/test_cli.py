@@ -7,63 +7,31 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import typer
 from headwater.cli.app import app, main
-from headwater.cli.options import labels
+from headwater.cli.options import ENDPOINTS, labels
 from headwater.cli.output import out, table
 from headwater.client import Client
+from headwater.defaults import LOSSES, OPTIMIZERS, RUN, STRATEGIES
 from headwater.demo.processes import Process
 from headwater.examples import classifier
+from headwater_control import strategies
+from headwater_control.core.runs import RunSpec
+from headwater_wire import manifest
 from onnx import numpy_helper
 
+from tests.headwater.shell import Shell
 from tests.support.fleet import Fleet
 from tests.support.waiting import until_now
 
 NOBODY = "http://127.0.0.1:1"
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, url: str, capture: pytest.CaptureFixture[str]) -> None:
-        self._url = url
-        self._capture = capture
-
-    def __call__(self, *arguments: str) -> Said:
-        """Run one."""
-        os.environ["HEADWATER_URL"] = self._url
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main(arguments)
-        finally:
-            del os.environ["HEADWATER_URL"]
-        out, err = self._capture.readouterr()
-        return Said(int(ended.value.code or 0), out, err)
-
-    def ok(self, *arguments: str) -> str:
-        """Run one that succeeds; give what it printed."""
-        said = self(*arguments)
-        assert said.code == 0, said
-        return said.out
-
-    def json(self, *arguments: str) -> Any:
-        """Run one with --json."""
-        return json.loads(self.ok(*arguments, "--json"))
 
 
 @pytest.fixture
@@ -86,16 +54,37 @@ def commands(group: Any, *path: str) -> list[tuple[tuple[str, ...], Any]]:
     return found
 
 
-EVERY = commands(typer.main.get_command(app))
+ROOT: Any = typer.main.get_command(app)
+EVERY = commands(ROOT)
+GROUPS = [(name, group) for name, group in ROOT.commands.items() if hasattr(group, "commands")]
 
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
 def test_every_command_explains_itself(path: tuple[str, ...], command: Any, alone: Shell) -> None:
-    """Help has a sentence and an example that begins with the command itself."""
+    """Help has a sentence, an example that begins with the command itself, and a word on each argument and option."""
     assert command.help
-    if path != ("demo",):
-        assert str(command.epilog).startswith(f"Example: headwater {' '.join(path)}")
+    assert str(command.epilog).startswith(f"Example: headwater {' '.join(path)}")
+    assert [parameter.name for parameter in command.params if not parameter.help] == []
     assert "Usage" in alone.ok(*path, "--help")
+
+
+@pytest.mark.parametrize(("name", "group"), GROUPS)
+def test_every_group_shows_an_example(name: str, group: Any) -> None:
+    """It begins with one of its own commands."""
+    words = str(group.epilog).split()
+    assert words[:3] == ["Example:", "headwater", name]
+    assert words[3] in group.commands
+
+
+def test_the_defaults_that_help_tells_are_the_control_plane_s() -> None:
+    """They are written down twice, since a client has no server's code; and each is told."""
+    real = {field.name: field.default for field in fields(RunSpec)}
+    assert {name: real[name] for name in RUN} == RUN
+    assert STRATEGIES == strategies.NAMES
+    assert (OPTIMIZERS, LOSSES) == (manifest.OPTIMIZERS, manifest.LOSSES)
+    start = ROOT.commands["run"].commands["start"]
+    told = " ".join(parameter.help for parameter in start.params)
+    assert all(f"(default: {default})" in told for default in RUN.values())
 
 
 def test_the_version_is_told(alone: Shell) -> None:
@@ -146,6 +135,27 @@ def test_the_control_plane_started_in_this_folder_is_found(
     assert "digits" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_address_left_behind_is_named_or_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], alive: bool
+) -> None:
+    """Where nobody answers at endpoints.json's address: it is named if its process lives, and ignored if not."""
+    with Process("ended", [sys.executable, "-c", ""], tmp_path / "log") as ended:
+        ended.wait(20)
+    told = {"http": NOBODY, "pid": os.getpid() if alive else ended.pid}
+    monkeypatch.chdir(tmp_path)
+    ENDPOINTS.parent.mkdir()
+    ENDPOINTS.write_text(json.dumps(told))
+    monkeypatch.setattr("headwater.client.DEFAULT_URL", "http://127.0.0.1:2")
+    with pytest.raises(SystemExit) as failed:
+        main(["model", "list"])
+    assert failed.value.code == 1
+    said = capsys.readouterr().err
+    assert (NOBODY in said, "http://127.0.0.1:2" in said) == (alive, not alive)
+    for word in ("./headwater-data/endpoints.json", "--url", "HEADWATER_URL"):
+        assert (word in said) is alive
+
+
 def test_a_run_from_start_to_export(shell: Shell, tmp_path: Path) -> None:
     """Started with --watch it prints a line a round and its end; list, show and export know it."""
     said = shell("run", "start", "--model", "digits", "--dataset", "digits", "--rounds", "1", "--lr", "0.1", "--watch")
@@ -153,15 +163,21 @@ def test_a_run_from_start_to_export(shell: Shell, tmp_path: Path) -> None:
     run = said.out.split()[0]
     assert f"{run} started" in said.out
     assert "round 1: committed, 2 of 2 reported" in said.out
-    assert f"{run} completed" in said.out
+    assert "round 2: scored, 2 of 2 reported" in said.out
+    assert f"{run} completed; newest version" in said.out
     assert run in shell.ok("run", "list", "--state", "completed")
     shown = shell.ok("run", "show", run)
     assert shown.count("succeeded") == 4
     assert "box-1" in shown
+    assert "round 2 scored\n" in shown
+    assert "committed" not in shown.partition("round 2 scored")[2]
     version = shell.json("run", "show", run)["run"]["version"]
     assert version in shell.ok("version", "list", "digits")
-    assert str(tmp_path / "model.onnx") in shell.ok("version", "export", version, "--to", str(tmp_path / "model.onnx"))
-    assert (tmp_path / "model.onnx").stat().st_size > 50_000
+    written = tmp_path / "made" / "model.onnx"
+    first, second = (shell.ok("version", "export", version, "--to", str(written)) for _ in range(2))
+    assert str(written) in first
+    assert ("replaced" in first, "replaced" in second) == (False, True)
+    assert written.stat().st_size > 50_000
 
 
 def test_a_run_is_steered(shell: Shell, client: Client) -> None:
@@ -171,9 +187,66 @@ def test_a_run_is_steered(shell: Shell, client: Client) -> None:
     assert run["spec"]["cohort"] == {"role": "edge", "box": "box-1"}
     for verb, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         assert shell.ok("run", verb, run["id"]) == f"{run['id']} is {state}\n"
-    assert shell("run", "watch", run["id"]).code == 1
+    watched = shell("run", "watch", run["id"])
+    assert watched.code == 1
+    assert f"{run['id']} cancelled by an operator; newest version digits-" in watched.out
     assert shell("run", "resume", run["id"]).code == 1
     assert client.runs.show(run["id"]).run.state == "cancelled"
+    shown = shell.ok("run", "show", run["id"])
+    assert shown.startswith(f"{run['id']} cancelled by an operator\n")
+    assert "abandoned: the run was cancelled by an operator\n" in shown
+    listed = shell.ok("run", "list", "--state", "cancelled")
+    assert "box=box-1,role=edge" in listed or "role=edge,box=box-1" in listed
+
+
+@pytest.mark.parametrize(
+    ("asked", "flag"),
+    [
+        (("run", "start", "--model", "digits", "--dataset", "digits", "--lr", "0"), "--lr: "),
+        (("run", "start", "--model", "digits", "--dataset", "digits", "--lr", "nan"), "--lr: "),
+        (("run", "start", "--model", "digits", "--dataset", "digits", "--batch", "0"), "--batch: "),
+        (("run", "start", "--model", "digits", "--dataset", "digits", "--over-select", "0"), "--over-select: "),
+        (("run", "start", "--model", "digits", "--dataset", "digits", "--cohort", "a b=c"), "--cohort: "),
+        (("rollout", "start", "--version", "digits-1", "--to", "a b=c"), "--to: "),
+        (("rollout", "start", "--version", "no/version"), "--version: "),
+    ],
+)
+def test_a_value_that_the_control_plane_refuses_is_named_by_its_flag(
+    shell: Shell, asked: tuple[str, ...], flag: str
+) -> None:
+    """As the parser does: exit code 2, and the command line's own words."""
+    said = shell(*asked)
+    assert said.code == 2, said
+    assert flag in said.err
+
+
+def test_a_file_that_can_t_be_imported_is_called_as_the_user_calls_it(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the name that it has on the control plane."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("lack.npz", other=np.zeros(2, np.float32))
+    Path("noise.npz").write_bytes(b"noise" * 9)
+    Path("noise.onnx").write_bytes(b"noise")
+    Path("empty.npz").touch()
+    onnx.save(classifier.digits_classifier(), "digits.onnx")
+
+    def refused(*arguments: str) -> str:
+        said = shell(*arguments)
+        assert said.code == 1, said
+        assert "upload" not in said.err
+        return said.err
+
+    of_digits = ("--model", "digits")
+    assert refused("version", "import", "lack.npz", *of_digits).startswith(
+        "error: lack.npz: 8 of 8 parameters are missing in the file, such as "
+    )
+    assert refused("version", "import", "noise.npz", *of_digits).startswith("error: noise.npz: the file holds no ")
+    assert refused("version", "import", "empty.npz", *of_digits) == "error: empty.npz is empty\n"
+    assert refused("model", "import", "noise.onnx", "--loss", "mse").startswith("error: noise.onnx: the file is no ")
+    assert refused("model", "import", "digits.onnx", "--loss", "mse").endswith("choose another name, with --name\n")
+    odd = shell("model", "import", "digits.onnx", "--loss", "mse", "--name", "a b")
+    assert (odd.code, "--name: " in odd.err) == (2, True)
 
 
 def test_a_version_is_imported_and_rolled_out(shell: Shell, tmp_path: Path) -> None:
@@ -193,6 +266,7 @@ def test_devices_and_models_are_shown(shell: Shell) -> None:
     """Tables for people, JSON for programs."""
     assert "box-2" in shell.ok("device", "list", "--label", "box=box-2")
     assert "box-1" not in shell.ok("device", "list", "--label", "box=box-2")
+    assert "headwater device list shows all" in shell.ok("device", "list", "--label", "box=box-9")
     assert "not training" in shell.ok("device", "show", "box-1")
     assert shell.json("device", "show", "box-1")["device"]["labels"]["box"] == "box-1"
     assert [device["id"] for device in shell.json("device", "list")] == ["box-1", "box-2"]

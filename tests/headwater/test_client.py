@@ -2,10 +2,7 @@
 
 import hashlib
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from headwater.runs import Runs
 from headwater.transport import T, Transport
 from onnx import numpy_helper
 
+from tests.headwater.impostor import impostor
 from tests.support.fleet import Fleet
 
 WITHIN_S = 60.0
@@ -116,31 +114,6 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
         with pytest.raises(Unreachable):
             next(client.runs.watch("run-1"))
     assert not any(tmp_path.iterdir())
-
-
-@contextmanager
-def impostor(status: int, headers: dict[str, str], body: bytes) -> Iterator[str]:
-    """Answer everything alike; give the URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            for name, value in {"content-length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_a_damaged_download_is_not_kept(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def _add_good_and_bad(made: Fleet) -> None:
     labels = LABELS.copy()
     labels[MISLABELLED_AT] = 200
     _add(made, "labels", {"data": "mislabelled", "fleet": "mixed"}, labels=labels)
-    _add(made, "diverging", {"data": "diverging"}, engine="native")
+    _add(made, "diverging", {"data": "diverging"}, engine="portable")
 
 
 def _add(

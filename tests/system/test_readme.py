@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import onnxruntime
@@ -19,7 +20,61 @@ from tests.support.waiting import until_now
 
 ROOT = Path(__file__).parents[2]
 SECTION = "## Your own model and your own csv in ten minutes"
-READY = {"headwater serve": "headwater is ready", "headwater-agent run": "dataset tumours: "}
+SERVES = "headwater serve"  # stays in the first terminal: what follows is typed into the second
+COMMAND_WITHIN_S = 90.0
+
+
+class Terminal:
+    """A shell in a folder, told one command after the other; leaving the context closes it."""
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self._log = folder / f"{name}.log"
+        with self._log.open("wb") as log:
+            self._bash = subprocess.Popen(
+                ["bash"],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """Give all that it showed."""
+        return self._log.read_text()
+
+    def enter(self, command: str) -> None:
+        """Enter a command."""
+        assert self._bash.stdin is not None
+        self._bash.stdin.write(f"{command}\n".encode())
+        self._bash.stdin.flush()
+
+    def run(self, command: str) -> None:
+        """Enter a command, and wait until it has ended well."""
+        before = self.output
+        self.enter(f"{command}\necho ended with $?.")
+        until_now(lambda: bool(self._ends(before)), f"{command} ends", COMMAND_WITHIN_S)
+        assert self._ends(before) == ["0"], f"{command}\n{self.output.removeprefix(before)}"
+
+    def press_ctrl_c(self) -> None:
+        """Interrupt what it runs, and wait until that has ended well."""
+        os.killpg(self._bash.pid, signal.SIGINT)
+        self.run("")
+
+    def _ends(self, before: str) -> list[str]:
+        return re.findall(r"^ended with (\d+)\.$", self.output.removeprefix(before), re.MULTILINE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGKILL)
+        self._bash.communicate()
 
 
 def commands() -> Iterator[str]:
@@ -31,29 +86,30 @@ def commands() -> Iterator[str]:
 
 def test_the_readmes_walk_through_ends_with_a_model_on_both_boxes(tmp_path: Path) -> None:
     """Each command of the README, as written, in its order: a second data set becomes a model that is installed."""
-    environment = _environment()
-    output = ""
-    with _background() as running:
-        for number, command in enumerate(commands()):
+    environment, clinics = _environment(), tmp_path / "clinics"
+    with Terminal("first", tmp_path, environment) as first, Terminal("second", tmp_path, environment) as second:
+        terminal = first
+        for command in commands():
             command = command.replace("source .venv/bin/activate", "true")  # the test's own environment is used
-            waits = next((ready for start, ready in READY.items() if command.startswith(start)), None)
-            if waits:
-                log = tmp_path / f"{number}.log"
-                with log.open("wb") as file:
-                    running.append(_start(command.rstrip("& "), tmp_path, environment, file))
-                until_now(partial(_says, log, waits), f"{command}: {waits}")
+            if command.startswith(SERVES):
+                first.enter(command)
+                until_now(lambda: "headwater is ready" in first.output, "the control plane is ready")
+                terminal = second
                 continue
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
-            )
-            output += done.stdout
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert "clinic-1" in output
-    assert "completed: newest version tumours-11" in output
+            terminal.run(command)
+            if command.endswith("&"):
+                log = tmp_path / re.findall(r"2> (\S+)", command)[0]
+                until_now(partial(_says, log, "dataset tumours: "), f"{command}: it knows its data")
+        for box in ("clinic-1", "clinic-2"):
+            until_now(partial(_says, clinics / f"{box}.log", f"{box} stops"), f"{box} has been told to stop")
+            assert box in second.output
+        assert "completed; newest version tumours-11" in second.output
+        first.press_ctrl_c()
+        assert "Traceback" not in first.output + second.output
     for box in ("state-1", "state-2"):
-        installed = tmp_path / "clinics" / box / "models" / "tumours" / "current" / "model.onnx"
-        assert installed.read_bytes() == (tmp_path / "clinics" / "best.onnx").read_bytes()
-    assert _accuracy(tmp_path / "clinics") > 0.9
+        installed = clinics / box / "models" / "tumours" / "current" / "model.onnx"
+        assert installed.read_bytes() == (clinics / "best.onnx").read_bytes()
+    assert _accuracy(clinics) > 0.9
 
 
 def _says(log: Path, words: str) -> bool:
@@ -81,29 +137,6 @@ def _environment() -> dict[str, str]:
         "HEADWATER_CONTROL_PLANE__GATEWAY": grpc,
         "HEADWATER_CONTROL_PLANE__BROKER": f"mqtt://{mqtt}",
     }
-
-
-@contextmanager
-def _background() -> Iterator[list[subprocess.Popen[bytes]]]:
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        yield running
-    finally:
-        for process in reversed(running):
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in running:
-            process.wait(20)
-
-
-def _start(command: str, folder: Path, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["bash", "-c", f"exec {command}"],
-        cwd=folder,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Train ONNX models where the data is, merge what was learnt, roll the better model out.",
+    epilog="Example: headwater device list",
 )
 app.command(epilog="Example: headwater serve --data-dir /var/lib/headwater")(serve.serve)
 for name, group in (
@@ -29,7 +30,9 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 if find_spec("headwater.cli.demo"):  # not in every installation
-    app.command()(import_module("headwater.cli.demo").demo)
+    app.command(epilog="Example: headwater demo --rounds 5 --devices 3 --keep")(
+        import_module("headwater.cli.demo").demo
+    )
 
 
 def _version(wanted: bool) -> None:

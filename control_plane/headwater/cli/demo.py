@@ -4,7 +4,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,29 @@ class Unwritable(HeadwaterError):
     """The model could not be put there: better said now than after the training."""
 
 
+class FirstStop:
+    """Makes the first signal to stop a KeyboardInterrupt; later ones must not interrupt the clean-up it leads to."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        if not self._over:
+            self._over = True
+            raise KeyboardInterrupt
+
+    def listen(self) -> None:
+        """Hear Ctrl-C (also where a shell's `&` has had it ignored), SIGTERM, and the end of the terminal."""
+        signal.signal(signal.SIGINT, self)
+        signal.signal(signal.SIGTERM, self)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(signal.SIGHUP, self)
+
+    def ignore(self) -> None:
+        """Be deaf from now on: what is being cleaned up is to be whole."""
+        self._over = True
+
+
 def demo(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 15,
     devices: Annotated[int, typer.Option(min=3, max=50, help="Agents, each with 4 of the 10 digits.")] = 5,
@@ -35,18 +58,20 @@ def demo(
     """Run a whole Headwater on this machine: digits that stay on five devices make one model for all."""
     if missing := [name for name in _NEEDED if not find_spec(name)]:
         raise NotInstalled(f"the demo needs {', '.join(missing)}: pip install 'headwater[agent,control]'")
-    _stop_like_ctrl_c()
+    stop = FirstStop()
+    stop.listen()
     try:
-        wins = _run(rounds, devices, data, keep, to)
+        wins = _run(rounds, devices, data, keep, to, stop)
     except KeyboardInterrupt:
-        out.print("\nstopped: nothing is left running")
+        with suppress(OSError):  # the terminal may be gone
+            out.print("\nstopped: nothing is left running")
         raise typer.Exit(130) from None
     if not wins:
         out.print("[red]the merged model does not beat every device's own:[/] more --rounds may help")
         raise typer.Exit(1)
 
 
-def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> bool:
+def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path, stop: FirstStop) -> bool:
     from headwater.client import Client
     from headwater.demo import problem, processes, story, table
 
@@ -56,6 +81,7 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> 
         state = Path(tempfile.mkdtemp(prefix="headwater-demo-"))
         stack.callback(shutil.rmtree, state, ignore_errors=True)
         running = stack.enter_context(processes.all_stopped([]))
+        stack.callback(stop.ignore)
         fleet = story.start(posed, devices, state, running, out)
         client = stack.enter_context(Client(fleet.endpoints.http))
         federated = story.train(client, posed, rounds, state, out)
@@ -67,11 +93,11 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path) -> 
         out.print(table.picture(result))
         out.print(f"the merged model, checked with plain onnxruntime: [bold]{exported.resolve()}[/]", soft_wrap=True)
         if keep:
-            _linger(fleet.endpoints.http, state, running)
+            _linger(fleet.endpoints.http, state)
     return result.wins
 
 
-def _linger(url: str, state: Path, running: list) -> None:  # type: ignore[type-arg]
+def _linger(url: str, state: Path) -> None:
     out.print(f"\nStill running; in another terminal:\n  export HEADWATER_URL={url}")
     if sys.prefix != sys.base_prefix:
         out.print(f"  source {Path(sys.prefix) / 'bin/activate'}", soft_wrap=True)
@@ -89,8 +115,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Unwritable(f"can't make the folder {folder}: {error.strerror}") from error
-
-
-def _stop_like_ctrl_c() -> None:
-    """Let SIGTERM clean up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -7,9 +7,13 @@ from rich.markup import escape
 
 from headwater.cli.options import AsJson, Url, connect, labels
 from headwater.cli.output import ago, as_json, out, size, table
-from headwater.records import Device, DeviceDetail
+from headwater.records import Dataset, Device, DeviceDetail
 
-app = typer.Typer(no_args_is_help=True, help="The fleet, and why a box is not training.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The fleet, and why a box is not training.",
+    epilog="Example: headwater device show box-1",
+)
 
 
 @app.command("list", epilog="Example: headwater device list --label site=north")
@@ -23,6 +27,8 @@ def list_(
         devices = client.devices.list(labels(label))
     if json:
         as_json(devices)
+    elif not devices and label:
+        out.print("no device has these labels: headwater device list shows all")
     elif not devices:
         out.print("no devices: start an agent with `headwater-agent run --config FILE`")
     else:
@@ -30,7 +36,11 @@ def list_(
 
 
 @app.command("show", epilog="Example: headwater device show box-1")
-def show(device: str, json: AsJson = False, url: Url = None) -> None:
+def show(
+    device: Annotated[str, typer.Argument(help="The device's id, as headwater device list shows it.")],
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
     """Show a device: what it is, what it does, what it has installed, and why it is not training."""
     with connect(url) as client:
         detail = client.devices.show(device)
@@ -56,9 +66,16 @@ def describe(detail: DeviceDetail) -> None:
 
 
 def _row(device: Device) -> tuple[object, ...]:
-    datasets = ",".join(f"{card.name}({'unusable' if card.problem else card.examples})" for card in device.datasets)
+    datasets = ",".join(f"{card.name}({_known(card)})" for card in device.datasets)
     state = "online" if device.online else "offline"
     return device.id, state, device.labels, datasets, device.inventory.machine, device.last_seen
+
+
+def _known(card: Dataset) -> str:
+    """Say in a word or two what is known of a dataset."""
+    if card.pending:
+        return "being looked at"
+    return "unusable" if card.problem else str(card.examples)
 
 
 def _describe_box(detail: DeviceDetail) -> None:

@@ -5,30 +5,38 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli.options import AsJson, Url, connect
+from headwater.cli.options import AsJson, Url, by_flag, connect
 from headwater.cli.output import as_json, out, size, table, transfer
+from headwater.defaults import LOSSES
+from headwater.errors import Conflict
 from headwater.records import Model
 
-app = typer.Typer(no_args_is_help=True, help="Import ONNX graphs and look at them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Import ONNX graphs and look at them.", epilog="Example: headwater model list"
+)
 
 
 @app.command("import", epilog="Example: headwater model import digits.onnx --loss cross_entropy --trainable 'head.*'")
 def import_(
     file: Annotated[Path, typer.Argument(help="An ONNX file whose batch axis is dynamic.")],
-    loss: Annotated[str, typer.Option(help="cross_entropy, mse, bce_with_logits or l1.")],
+    loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
     name: Annotated[str | None, typer.Option(help="What to call it; else as the file is called.")] = None,
     trainable: Annotated[
-        list[str] | None, typer.Option(help="Pattern of parameters to train, repeatable; else all that can.")
+        list[str] | None,
+        typer.Option(help="Pattern of names, last:N layers, bias, or lora:RANK; repeatable; else all that can train."),
     ] = None,
     output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
     json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Check an ONNX file, make a trainable bundle of it and store its first version."""
-    with connect(url) as client, transfer(f"importing {file.name}") as moved:
-        made = client.models.import_file(
-            file, loss=loss, name=name, trainable=trainable or (), output=output, on_bytes=moved
-        )
+    with connect(url) as client, by_flag(), transfer(f"importing {file.name}") as moved:
+        try:
+            made = client.models.import_file(
+                file, loss=loss, name=name, trainable=trainable or (), output=output, on_bytes=moved
+            )
+        except Conflict as error:
+            raise Conflict(f"{error}, with --name") from error
     if json:
         as_json(made)
         return
@@ -54,7 +62,11 @@ def list_(json: AsJson = False, url: Url = None) -> None:
 
 
 @app.command("show", epilog="Example: headwater model show digits")
-def show(model: str, json: AsJson = False, url: Url = None) -> None:
+def show(
+    model: Annotated[str, typer.Argument(help="Its name, as headwater model list shows it.")],
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
     """Show a model and its versions."""
     with connect(url) as client:
         found = client.models.show(model)

@@ -2,12 +2,15 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headwater.client import DEFAULT_URL, Client
+from headwater.errors import HeadwaterError, Invalid, Unreachable
 
 ENDPOINTS = Path("headwater-data") / "endpoints.json"  # where `headwater serve` says its addresses by default
 
@@ -18,9 +21,37 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def connect(url: str | None) -> Client:
-    """Make a client for the address given, else for the control plane started in this folder, else the default one."""
-    return Client(url or _started_here())
+class Stale(HeadwaterError):
+    """Nobody answers at the address that a file in this folder tells."""
+
+    def __init__(self, error: Unreachable) -> None:
+        super().__init__(f"{error} (./{ENDPOINTS} tells that address: --url or HEADWATER_URL chooses another)")
+
+
+@contextmanager
+def connect(url: str | None) -> Iterator[Client]:
+    """Give a client for the address given, else for the control plane started in this folder, else the default one."""
+    found = None if url else _started_here()
+    with Client(url or found) as client:
+        try:
+            yield client
+        except Unreachable as error:
+            if found is None:
+                raise
+            raise Stale(error) from error
+
+
+@contextmanager
+def by_flag(**flags: str) -> Iterator[None]:
+    """Name a field that the control plane refuses as the command line does: its flag of `flags`, else --its-name."""
+    try:
+        yield
+    except Invalid as error:
+        if not error.fields:
+            raise
+        named = [(name.partition(".")[0], why) for name, why in error.fields]
+        told = [f"{flags.get(name) or '--' + name.replace('_', '-')}: {why}" for name, why in named]
+        raise typer.BadParameter("; ".join(told)) from error
 
 
 def labels(texts: list[str] | None) -> dict[str, str]:
@@ -36,9 +67,19 @@ def labels(texts: list[str] | None) -> dict[str, str]:
 
 
 def _started_here() -> str | None:
-    if os.environ.get("HEADWATER_URL"):
-        return None
+    """Read the address of the control plane that this folder's file tells; none if its process is gone."""
     try:
-        return str(json.loads(ENDPOINTS.read_text(encoding="utf-8"))["http"])
-    except (OSError, ValueError, KeyError):
+        told = json.loads(ENDPOINTS.read_text(encoding="utf-8"))
+        return str(told["http"]) if _lives(int(told["pid"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and another user's
+        return True
+    return True

@@ -28,9 +28,9 @@ _COLORS = {
 }  # fmt: skip
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Lay rows out; numbers to the right."""
-    laid = Table(*columns, box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    laid = Table(*columns, box=None, pad_edge=False, header_style="bold")
     kept = [tuple(row) for row in rows]
     for column, values in zip(laid.columns, zip(*kept, strict=True), strict=False):
         if any(_is_number(value) for value in values) and all(value is None or _is_number(value) for value in values):
@@ -94,9 +94,9 @@ def size(count: int) -> str:
 
 @contextmanager
 def transfer(what: str) -> Iterator[OnBytes]:
-    """Show a bar on stderr while bytes move."""
+    """Show a bar on stderr while bytes move, if somebody sees it."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         bar = bars.add_task(what, total=None)
 
         def moved(done: int, total: int) -> None:

@@ -9,14 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.cli.output import cell, size, table
-from headwater.records import Round, RunDetail, Task
+from headwater.records import Round, Run, RunDetail, Task
 
 _ROUNDS_SHOWN = 12
 _TASKS_SHOWN = 24
 _HEADERS = ("ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", "ACCURACY", "OF", "UP", "SECONDS")
 _ONLY_IF_WIDE = {"EXAMPLES", "UP"}
 _WIDE = 100  # columns of the terminal
-_SCORING = {"collecting": "scoring", "committed": "scored"}  # what the last round does: it trains nothing
+_SCORING = {"collecting": "scoring", "committed": "scored"}
 
 
 class Picture:
@@ -25,14 +25,18 @@ class Picture:
     def __init__(self) -> None:
         self._detail: RunDetail | None = None
         self._rounds: dict[int, Round] = {}
+        self._standing = "running"
 
     def take(self, detail: RunDetail) -> Iterator[str]:
-        """Take an event in; give a line for each round that ended by it."""
+        """Take an event in; give a line for each round that ended by it, and one if the run stands otherwise."""
         for found in detail.rounds:
             known = self._rounds.get(found.number)
             if found.closed_at and not (known and known.closed_at):
                 yield line(found)
             self._rounds[found.number] = found
+        if (now := standing(detail.run)) != self._standing and not detail.run.final:  # its end is told by who watches
+            yield f"{detail.run.id} {now}"
+        self._standing = now
         self._detail = detail
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -41,10 +45,11 @@ class Picture:
             return
         run = self._detail.run
         rounds = [self._rounds[number] for number in sorted(self._rounds)]
-        head = (
-            f"[bold]{run.id}[/] {cell(run.state)} {run.spec.model} on {run.spec.dataset}, newest version {run.version}"
-        )
-        parts: list[RenderableType] = [Text.from_markup(f"{head} {cell(run.reason)}".rstrip())]
+        state, why = Text.from_markup(cell(run.state)), standing(run).removeprefix(run.state)
+        parts: list[RenderableType] = [
+            Text.assemble((run.id, "bold"), " ", state, why),
+            Text(f"{run.spec.model} on {run.spec.dataset}; newest version {run.version}"),
+        ]
         parts.append(rounds_table(rounds[-_ROUNDS_SHOWN:], options.max_width))
         if rounds and not rounds[-1].closed_at:
             parts += [Text(), _tasks(rounds[-1].tasks[:_TASKS_SHOWN])]
@@ -68,6 +73,18 @@ def show_live(console: Console, details: Iterable[RunDetail]) -> RunDetail | Non
     return last
 
 
+def standing(run: Run) -> str:
+    """Say how a run stands, and why."""
+    if run.reason.startswith(run.state):  # "cancelled by an operator"
+        return run.reason
+    return f"{run.state}: {run.reason}" if run.reason else run.state
+
+
+def round_state(found: Round) -> str:
+    """Name a round's state; of the last one, which trains nothing, by what it does."""
+    return _SCORING.get(found.state, found.state) if found.evaluate else found.state
+
+
 def rounds_table(rounds: Iterable[Round], width: int) -> Table:
     """Lay rounds out, a row each, with less on a narrow terminal."""
     shown = [number for number, name in enumerate(_HEADERS) if width >= _WIDE or name not in _ONLY_IF_WIDE]
@@ -79,7 +96,7 @@ def rounds_table(rounds: Iterable[Round], width: int) -> Table:
 def line(found: Round) -> str:
     """Tell a round that has ended in one line."""
     scores = found.scores
-    parts = [f"round {found.number}: {found.state}", f"{scores.reported} of {len(found.tasks)} reported"]
+    parts = [f"round {found.number}: {round_state(found)}", f"{scores.reported} of {len(found.tasks)} reported"]
     if scores.train_loss is not None:
         parts.append(f"train loss {scores.train_loss:.4f}")
     if scores.holdout_accuracy is not None:
@@ -94,7 +111,7 @@ def _row(found: Round) -> tuple[object, ...]:
     seconds = (found.closed_at - found.opened_at).total_seconds() if found.closed_at else None
     return (
         found.number,
-        _SCORING.get(found.state, found.state) if found.evaluate else found.state,
+        round_state(found),
         f"{scores.reported}/{len(found.tasks)}",
         scores.examples,
         scores.train_loss,

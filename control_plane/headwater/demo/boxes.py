@@ -37,7 +37,7 @@ def make_box(
     datasets: str,
     *,
     labels: Mapping[str, str] | None = None,
-    engine: str = "native",
+    engine: str = "portable",
 ) -> Box:
     """Write a box's configuration; `datasets` is TOML, and its relative paths start at `folder`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.02
 _TAIL_BYTES = 3000
+_LIFELINE = Path(__file__).with_name("lifeline.py")
 
 
 class ProcessError(HeadwaterError):
@@ -27,7 +28,10 @@ class ProcessError(HeadwaterError):
 
 
 class Process:
-    """One child process in a process group of its own, with its output in a file. A context: leaving it stops it."""
+    """One child process in a process group of its own, with its output in a file. A context: leaving it stops it.
+
+    Where the kernel can tell (Linux), it is stopped too when this process is killed.
+    """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         """Start `command`; HEADWATER_* variables of this process are not passed on, those in `env` are."""
@@ -37,7 +41,7 @@ class Process:
         self.log = log
         with log.open("ab") as output:
             self._child = subprocess.Popen(
-                command,
+                [sys.executable, "-IS", str(_LIFELINE), str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """MNIST from a folder of its four IDX files, gzipped or not. Not shipped: bring your own."""
 
 import gzip
+import zlib
 from math import prod
 from pathlib import Path
 
@@ -31,7 +32,10 @@ dtype = "int64"
 
 
 def load(folder: Path, part: str = "train") -> Examples:
-    """Read the "train" or "t10k" part: images uint8 (n, 28, 28), labels uint8; raise `ValueError` if it isn't there."""
+    """Read the "train" or "t10k" part: images uint8 (n, 28, 28), labels uint8.
+
+    Raise `ValueError` naming the file that isn't there or is damaged, and what is wrong with it.
+    """
     images, labels = (_read(folder / name.format(part=part)) for name in _FILES)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise ValueError(f"{folder}: images {images.shape} and labels {labels.shape} don't belong together")
@@ -55,14 +59,23 @@ def normalised(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _read(path: Path) -> npt.NDArray[np.uint8]:
     zipped = path.with_name(f"{path.name}.gz")
     if path.is_file():
-        data = path.read_bytes()
-    elif zipped.is_file():
-        data = gzip.decompress(zipped.read_bytes())
-    else:
+        return _parse(path.read_bytes(), path)
+    if not zipped.is_file():
         raise ValueError(f"{path.parent} has neither {path.name} nor {zipped.name}")
-    axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0  # bytes, as MNIST has them
-    start = 4 + 4 * axes
-    shape = tuple(int(size) for size in np.frombuffer(data, ">i4", axes, 4)) if axes and len(data) >= start else ()
-    if not shape or len(data) != start + prod(shape):
-        raise ValueError(f"{path} is no IDX file of bytes, or was cut short")
+    try:
+        data = gzip.decompress(zipped.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{zipped} is damaged, or was cut short: {error}") from error
+    return _parse(data, zipped)
+
+
+def _parse(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    if data[:3] != b"\0\0\x08" or len(data) < 4 or not data[3]:  # bytes, as MNIST has them
+        raise ValueError(f"{path} is no IDX file of bytes: it begins with {data[:4].hex(' ') or 'nothing'}")
+    start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise ValueError(f"{path} was cut short in its header")
+    shape = tuple(int(size) for size in np.frombuffer(data, ">i4", data[3], 4))
+    if min(shape) < 0 or len(data) != start + prod(shape):
+        raise ValueError(f"{path} has {len(data) - start} bytes, but its header tells the shape {shape}: get it again")
     return np.frombuffer(data, np.uint8, prod(shape), start).reshape(shape)

@@ -1,7 +1,9 @@
 """569 breast tumours of the UCI repository, 30 measures each, shipped as csv with the package (see DATA.md)."""
 
+import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,15 +37,19 @@ def split_csv(folder: Path, clinics: int, test_share: float = 0.2, seed: int = 0
     return tuple(folder / f"{name}.csv" for name in (*parts, "test"))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write what the README's walk-through trains on: `python -m headwater.examples.tumours FOLDER`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m headwater.examples.tumours",
+        description="Write the tumours as clinic-1.csv, clinic-2.csv and test.csv, and a classifier as tumours.onnx.",
+        epilog="example: python -m headwater.examples.tumours clinics",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where they are put; made if it isn't there")
+    folder: Path = parser.parse_args(arguments).folder
     import onnx
 
     from headwater.examples.classifier import table_classifier
 
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m headwater.examples.tumours FOLDER")
-    folder = Path(sys.argv[1])
     written = split_csv(folder, clinics=2)
     mean, std = scales()
     onnx.save(table_classifier(FEATURES, CLASSES, mean=mean, std=std), folder / "tumours.onnx")

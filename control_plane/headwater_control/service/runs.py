@@ -4,12 +4,15 @@ from dataclasses import dataclass, replace
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import RunId, check_name
+from headwater_wire.manifest import OPTIMIZERS
 
 from headwater_control.core.figures import RoundMetrics, figures
 from headwater_control.core.limits import objection
 from headwater_control.core.rounds import Dropped, opened
 from headwater_control.core.runs import NEWEST, Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
+from headwater_control.core.training import training
 from headwater_control.ports import Transaction
+from headwater_control.service.bundles import ensure_bundle
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_run, find_version
 from headwater_control.service.rounds import deltas_of, drop
@@ -38,9 +41,13 @@ class RunView:
 
 async def start(world: World, wanted: RunSpec) -> Run:
     """Start a run; raise `NotFound` (model, version) or `Invalid` (a number, or a dataset that no device has)."""
+    _check(wanted)
+    async with world.store.read() as tx:
+        model = await find_model(tx, wanted.model)
+        await _check_dataset(tx, wanted)
+    await ensure_bundle(world, model, training(wanted))
     now = world.clock.now()
     async with work(world) as unit:
-        model = await find_model(unit.tx, wanted.model)
         if wanted.base == NEWEST:
             base = (await unit.tx.models.versions(model.name))[-1]
         else:
@@ -48,8 +55,6 @@ async def start(world: World, wanted: RunSpec) -> Run:
         if base.model != model.name:
             raise Invalid(f"version {base.id} is of model {base.model}, not of {model.name}: choose another base")
         spec = replace(wanted, base=base.id)
-        _check(spec)
-        await _check_dataset(unit.tx, spec)
         run = Run(RunId(world.ids.new("run")), spec, RunState.RUNNING, base.id, 1, now)
         await unit.tx.runs.add(run)
         await unit.tx.runs.save_round(opened(run, now))
@@ -78,7 +83,7 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
             raise Conflict(f"run {run} has ended ({found.state}): there is nothing to cancel")
         record = await unit.tx.runs.round(run, found.round, lock=True)
         tasks = await unit.tx.tasks.of_round(run, found.round)
-        why = f"the run was cancelled: {reason}"
+        why = f"the run was {reason}"
         waiting = [task for task in tasks if task.state is TaskState.OPEN]
         await drop(unit, [Dropped(task, TaskState.CANCELLED, why) for task in waiting], now)
         if record is not None and not record.state.final:
@@ -128,6 +133,8 @@ def _check(spec: RunSpec) -> None:
     """Raise `Invalid` saying what makes no sense, and what would."""
     if problem := objection(spec):
         raise Invalid(problem)
+    if spec.optimizer not in OPTIMIZERS:
+        raise Invalid(f"there is no optimizer {spec.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
     if spec.strategy not in STRATEGIES:
         raise Invalid(f"there is no strategy {spec.strategy[:80]!r}: choose one of {', '.join(STRATEGIES)}")
     try:

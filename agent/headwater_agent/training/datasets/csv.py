@@ -14,6 +14,7 @@ from typing import BinaryIO, TextIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from headwater_agent.training.datasets.naming import few
 from headwater_agent.training.errors import NotPossible
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
@@ -90,7 +91,7 @@ def _places(column: ColumnConfig, config: DatasetConfig, header: list[str], path
             )
         if name not in header:
             raise NotPossible(
-                f"{path} has no column {name!r}, which {column.name!r} is made of; it has {', '.join(header)[:300]}"
+                f"{path} has no column {name!r}, which {column.name!r} is made of; it has {few(header, name)}"
             )
     return [header.index(name) for name in source]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headwater_agent.training.datasets.naming import few
 from headwater_agent.training.errors import NotPossible
 from headwater_agent.training.protocol import DatasetConfig
 
@@ -36,6 +37,7 @@ def _array(archive: np.lib.npyio.NpzFile, source: tuple[str, ...], column: str, 
     if len(source) != 1:
         raise NotPossible(f"{path}: column {column!r} takes one array of an npz, not {len(source)}")
     if source[0] not in archive.files:
-        raise NotPossible(f"{path} has no array {source[0]!r}, which column {column!r} wants; it has {archive.files}")
+        held = few(archive.files, source[0]) or "none"
+        raise NotPossible(f"{path} has no array {source[0]!r}, which column {column!r} wants; it has {held}")
     array: npt.NDArray[np.generic] = archive[source[0]]
     return array
