@@ -1,6 +1,7 @@
 """A small model as it travels, and tasks for it; the constant engine trains it without reading the graph."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from headwater_wire.messages import Blob, Plan, Task
 from headwater_wire.tensors import write_vector
 
 from tests.fakes.agent_gateway import ScriptedGateway
+from tests.support.steps import EVALUATION, UNREAD
 
 DEVICE = DeviceId("box-1")
 DATASET = "numbers"
@@ -43,12 +45,13 @@ def offered(gateway: ScriptedGateway, folder: Path, *, elements: int = 6, graph:
     parameter = Parameter("w", (elements,), 0)
     manifest = Manifest(
         model=ModelName("m"),
-        graph=gateway.put(graph),
+        graph=blob(b"the graph, which only another engine reads"),
         inputs=(TensorSpec("x", "float32", (2,)),),
         outputs=(TensorSpec("y", "float32", (3,)),),
         loss=Loss("cross_entropy", "y", TensorSpec("label", "int64", ()), classes=3),
         parameters=(parameter,),
         frozen=(),
+        step=replace(UNREAD, train=gateway.put(graph), evaluation=gateway.put(EVALUATION)),
     )
     base = folder / "base.safetensors"
     write_vector(base, (parameter,), np.zeros(elements, np.float32))

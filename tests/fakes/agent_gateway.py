@@ -44,7 +44,8 @@ class ScriptedGateway(stubs.GatewayServicer):
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     deployments: list[Deployment] = field(default_factory=list)
     blobs: dict[Digest, bytes] = field(default_factory=dict)
-    staged: dict[TaskId, bytearray] = field(default_factory=dict)
+    closed: set[TaskId] = field(default_factory=set)
+    staged: dict[tuple[TaskId, Digest], bytearray] = field(default_factory=dict)  # each announced delta begins afresh
     deltas: dict[TaskId, bytes] = field(default_factory=dict)
     metrics: dict[TaskId, Metrics] = field(default_factory=dict)
     reports: list[TaskReport] = field(default_factory=list)
@@ -69,6 +70,7 @@ class ScriptedGateway(stubs.GatewayServicer):
         """End one."""
         self.revision += 1
         del self.tasks[task]
+        self.closed.add(task)
 
     def deploy(self, deployment: Deployment) -> None:
         """Want a version installed."""
@@ -103,6 +105,8 @@ class ScriptedGateway(stubs.GatewayServicer):
         if data is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such blob")
             return
+        if request.offset > len(data):
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, f"it has {len(data)} bytes")
         for number, chunk in enumerate(cut(data[request.offset :], CHUNK_BYTES)):
             if number:
                 await self._befall("Fetch", context)
@@ -115,7 +119,8 @@ class ScriptedGateway(stubs.GatewayServicer):
         if receipt := self._final(offer.task):
             await context.write(pb.UploadReply(receipt=convert.receipt_to(receipt)))
             return
-        staged = self.staged.setdefault(offer.task, bytearray())
+        name = offer.task, offer.delta.digest
+        staged = self.staged.setdefault(name, bytearray())
         await context.write(pb.UploadReply(resume_at=len(staged)))
         while len(staged) < offer.delta.size:
             part = await context.read()
@@ -125,9 +130,9 @@ class ScriptedGateway(stubs.GatewayServicer):
             staged += part.chunk
             await self._befall("chunk", context)
         if hashlib.sha256(staged).hexdigest() != offer.delta.digest:
-            del self.staged[offer.task]
+            del self.staged[name]
             await context.abort(grpc.StatusCode.ABORTED, "another digest")
-        self.deltas[offer.task] = bytes(self.staged.pop(offer.task))
+        self.deltas[offer.task] = bytes(self.staged.pop(name))
         self.metrics[offer.task] = offer.metrics
         del self.tasks[offer.task]
         receipt = Receipt(ReceiptKind.COMMITTED, offer.delta.digest)
@@ -137,7 +142,11 @@ class ScriptedGateway(stubs.GatewayServicer):
     def _final(self, task: TaskId) -> Receipt | None:
         if task in self.deltas:
             return Receipt(ReceiptKind.COMMITTED, hashlib.sha256(self.deltas[task]).hexdigest())
-        return None if task in self.tasks else Receipt(ReceiptKind.CANCELLED, reason="it is over")
+        if task in self.tasks:
+            return None
+        if task in self.closed:
+            return Receipt(ReceiptKind.CANCELLED, reason="it is over")
+        return Receipt(ReceiptKind.REFUSED, reason="there is no such task, or it has failed")
 
     async def _befall(self, call: str, context: Context) -> None:
         self.calls[call] += 1

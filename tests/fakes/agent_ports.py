@@ -1,7 +1,7 @@
 """Fakes of the agent's ports, in memory, for tests of what orders them."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -9,13 +9,39 @@ from typing import TypeVar
 
 from headwater_agent.core.session import Box, Session
 from headwater_agent.edges import records
-from headwater_agent.ports import Damaged, Died, Gone, Survey
-from headwater_agent.training.protocol import Job, Reply, Stepped
-from headwater_wire import digests
+from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable
+from headwater_agent.training.protocol import Job, Reply, Stepped, Train
+from headwater_wire import convert, digests
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
-from headwater_wire.messages import Blob, Offer, Receipt, SyncAnswer, SyncRequest
+from headwater_wire.messages import Blob, Hello, Inventory, Offer, Receipt, ReceiptKind, SyncAnswer, SyncRequest
 
+from tests.support.cutting import cut
+
+_CHUNK = 1000
 _T = TypeVar("_T")
+
+
+class Gate:
+    """Open until it is closed; `reached` tells that somebody has come to it since."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def close(self) -> None:
+        """Let nobody through."""
+        self.reached.clear()
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let everybody through."""
+        self._open.set()
+
+    async def __call__(self) -> None:
+        """Come to it, and pass when it is open."""
+        self.reached.set()
+        await self._open.wait()
 
 
 class MemorySpool:
@@ -37,22 +63,23 @@ class MemorySpool:
         self.held[task] = _moved(source, self._folder / f"{task}.delta", delta)
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
-        """Give the place."""
+        """Give the place, if what lies there is the delta."""
         if task not in self.held:
             raise Damaged("gone")
+        _check(self.held[task], delta)
         return self.held[task]
 
     async def discard(self, task: TaskId) -> None:
         """Delete."""
         if path := self.held.pop(task, None):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
         """Delete the others."""
         orphans = [(task, path) for task, path in self.held.items() if task not in keep]
         work = [path for path in self.work if path.exists()]
         for task, path in orphans:
-            path.unlink()
+            path.unlink(missing_ok=True)
             del self.held[task]
         for path in work:
             path.unlink()
@@ -104,6 +131,7 @@ class ScriptedUplink:
     receipts: list[Receipt | Exception] = field(default_factory=list)
     requests: list[SyncRequest] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
+    committed: set[TaskId] = field(default_factory=set)
 
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """Answer."""
@@ -111,15 +139,42 @@ class ScriptedUplink:
         return _next(self.answers)
 
     async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
-        """Take it, or not."""
+        """Take it, or not: only what is committed for the first time is read and sent."""
         self.offers.append(offer)
-        sent(offer.delta.size)
+        answer = self.receipts[0]
+        if isinstance(answer, Receipt) and answer.kind is ReceiptKind.COMMITTED and offer.task not in self.committed:
+            if _described(path) != offer.delta:
+                raise Unavailable("ABORTED: another digest")
+            self.committed.add(offer.task)
+            sent(offer.delta.size)
         return _next(self.receipts)
 
 
 @dataclass
+class ServingUplink(ScriptedUplink):
+    """Serves blobs as well; a fetch passes `gate` and breaks after its first chunk by what is in `troubles`."""
+
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+    troubles: list[Exception] = field(default_factory=list)
+    gate: Gate = field(default_factory=Gate)
+
+    async def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
+        """Give the bytes, in small chunks."""
+        if digest not in self.blobs:
+            raise Gone("no such blob")
+        data = self.blobs[digest]
+        if offset > len(data):
+            raise Unavailable(f"there is nothing beyond byte {len(data)}")
+        for chunk in cut(data[offset:], _CHUNK):
+            yield chunk
+            await self.gate()
+            if self.troubles:
+                raise self.troubles.pop(0)
+
+
+@dataclass
 class ScriptedWorker:
-    """Replies in order; None: it never answers. `wrote` fills the delta of a Train job."""
+    """Replies in order; None: it never answers. `wrote` fills the delta of a job that trains."""
 
     replies: list[Reply | Exception | None] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -129,9 +184,10 @@ class ScriptedWorker:
     async def run(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
         """Do it."""
         self.jobs.append(job)
-        if delta_path := getattr(job, "delta_path", ""):
-            _write(Path(delta_path), self.wrote)
+        if isinstance(job, Train):
             on_step(Stepped(1, 2, 0.5))
+            if job.plan.train:
+                _write(Path(job.delta_path), self.wrote)
         reply = self.replies.pop(0) if self.replies else Died("the script has ended")
         if reply is None:
             try:
@@ -146,7 +202,7 @@ class ScriptedWorker:
 
 @dataclass
 class MemoryCache:
-    """Blobs that are there, at once, as files; an exception in `troubles` comes first; `asked` is told of each get."""
+    """Blobs that are there, behind `gate`, as files; first come `troubles`; `asked` is told of each get."""
 
     folder: Path
     blobs: dict[Digest, bytes] = field(default_factory=dict)
@@ -154,6 +210,8 @@ class MemoryCache:
     pruned: list[frozenset[Digest]] = field(default_factory=list)
     pruning: Exception | None = None
     asked: Callable[[], None] = lambda: None
+    here: set[Digest] = field(default_factory=set)
+    gate: Gate = field(default_factory=Gate)
 
     def put(self, data: bytes) -> Blob:
         """Add one."""
@@ -166,61 +224,106 @@ class MemoryCache:
         self.asked()
         if self.troubles:
             raise self.troubles.pop(0)
+        path = self.folder / blob.digest
+        if blob.digest in self.here and path.exists():
+            return path
         if blob.digest not in self.blobs:
             raise Gone("no such blob")
-        path = self.folder / blob.digest
+        await self.gate()
         path.write_bytes(self.blobs[blob.digest])
+        self.here.add(blob.digest)
         return path
 
     async def prune(self, keep: Collection[Digest]) -> None:
-        """Note what was kept."""
+        """Delete the others, and note what was kept."""
         if self.pruning:
             raise self.pruning
         self.pruned.append(frozenset(keep))
+        for digest in self.here - set(keep):
+            (self.folder / digest).unlink(missing_ok=True)
+        self.here &= set(keep)
 
 
 @dataclass
 class MemoryShelf:
-    """What is installed, by model."""
+    """What is installed, by model; what a test lays into `versions` itself is taken for whole."""
 
     versions: dict[tuple[ModelName, VersionId], Path] = field(default_factory=dict)
     current: dict[ModelName, VersionId] = field(default_factory=dict)
+    previous: dict[ModelName, VersionId] = field(default_factory=dict)
+    taken: set[tuple[ModelName, VersionId]] = field(default_factory=set)
 
     async def find(self, model: ModelName, version: VersionId, onnx: Blob) -> Path | None:
         """Give the place."""
-        return self.versions.get((model, version))
+        path = self.versions.get((model, version))
+        if path is None or (model, version) not in self.taken:
+            return path
+        return path if path.exists() and digests.of_file(path) == onnx else None
 
     async def put(self, model: ModelName, version: VersionId, onnx: Path) -> Path:
-        """Take over."""
-        self.versions[model, version] = onnx
-        return onnx
+        """Take over, beside where it lay."""
+        place = _renamed(onnx, onnx.with_name(f"{model}.{version}.onnx"))
+        self.versions[model, version] = place
+        self.taken.add((model, version))
+        return place
 
     async def activate(self, model: ModelName, version: VersionId) -> None:
-        """Make it the current one."""
+        """Make it the current one, keep the one before it."""
+        before = self.current.get(model, version)
+        if before != version:
+            self.previous[model] = before
         self.current[model] = version
+        for name in [name for name in self.versions if name[0] == model]:
+            if name[1] not in {version, self.previous.get(model)}:
+                del self.versions[name]
 
 
 @dataclass
 class QuietLink:
-    """A connection that only counts."""
+    """A connection that only counts; of epoch 0 it is none yet. `hellos` are the registrations published."""
 
     epoch: int = 1
-    hello_hash: str = "h"
+    inventory: Inventory = field(default_factory=Inventory)
+    hellos: list[Hello] = field(default_factory=list)
     announced: int = 0
     renewed: int = 0
     pulses: int = 0
 
+    def __post_init__(self) -> None:
+        self._publish()
+
+    def connect(self) -> None:
+        """Come to the broker, or come anew."""
+        self.epoch += 1
+        self._publish()
+
+    @property
+    def hello_hash(self) -> str:
+        """Digest the last registration."""
+        return hashed(self.hellos[-1]) if self.hellos else ""
+
     async def announce(self) -> None:
-        """Count."""
+        """Count, and publish."""
         self.announced += 1
+        self._publish()
 
     async def renew(self) -> None:
-        """Count."""
+        """Count, and connect."""
         self.renewed += 1
+        self.connect()
 
     def pulse(self) -> None:
         """Count."""
         self.pulses += 1
+
+    def _publish(self) -> None:
+        if self.epoch:
+            self.hellos.append(Hello(self.epoch, self.inventory))
+
+
+def hashed(hello: Hello) -> str:
+    """Digest a registration as both sides do."""
+    return digests.of_bytes(convert.hello_to(hello).SerializeToString(deterministic=True)).digest
 
 
 def _next(script: list[_T | Exception]) -> _T:
@@ -231,9 +334,21 @@ def _next(script: list[_T | Exception]) -> _T:
 
 
 def _moved(source: Path, target: Path, delta: Blob) -> Path:
-    if not source.exists() or digests.of_file(source) != delta:
-        raise Damaged("not the delta that was announced")
+    _check(source, delta)
+    return _renamed(source, target)
+
+
+def _renamed(source: Path, target: Path) -> Path:
     return source.rename(target)
+
+
+def _check(path: Path, delta: Blob) -> None:
+    if not path.exists() or digests.of_file(path) != delta:
+        raise Damaged("not the delta that was announced")
+
+
+def _described(path: Path) -> Blob:
+    return digests.of_file(path)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from headwater_control.core.fleet import Beat, Device
-from headwater_control.core.models import Model, Release, Version
+from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
 from headwater_control.ports import AlreadyExists, Busy, Fenced, Labels
@@ -30,6 +30,7 @@ class Tables:
 
     devices: dict[DeviceId, Device] = field(default_factory=dict)
     models: dict[ModelName, Model] = field(default_factory=dict)
+    bundles: dict[tuple[ModelName, str], Bundle] = field(default_factory=dict)
     versions: dict[VersionId, Version] = field(default_factory=dict)
     runs: dict[RunId, Run] = field(default_factory=dict)
     leases: dict[RunId, Lease] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Tables:
         return Tables(
             self.devices.copy(),
             self.models.copy(),
+            self.bundles.copy(),
             self.versions.copy(),
             self.runs.copy(),
             self.leases.copy(),
@@ -118,6 +120,20 @@ class MemoryDevices:
             rows[key] = replace(rows[key], revision=rows[key].revision + 1)
             raised[key] = rows[key].revision
         return raised
+
+
+class MemoryBundles:
+    """The ways in which models are trained."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, bundle: Bundle) -> None:
+        must_have(self._tables.models, bundle.model)
+        self._tables.change().bundles[bundle.model, bundle.training] = bundle
+
+    async def get(self, model: ModelName, training: str) -> Bundle | None:
+        return self._tables.bundles.get((model, training))
 
 
 class MemoryModels:
@@ -348,6 +364,7 @@ class MemoryTransaction:
         self._tables = tables
         self.devices = MemoryDevices(tables)
         self.models = MemoryModels(tables)
+        self.bundles = MemoryBundles(tables)
         self.runs = MemoryRuns(tables)
         self.tasks = MemoryTasks(tables)
         self.rollouts = MemoryRollouts(tables)
@@ -355,6 +372,7 @@ class MemoryTransaction:
     async def live_blobs(self) -> frozenset[Digest]:
         tables = self._tables
         blobs = [blob for model in tables.models.values() for blob in (model.bundle, model.graph)]
+        blobs += [blob for bundle in tables.bundles.values() for blob in (bundle.manifest, *bundle.files)]
         for version in tables.versions.values():
             blobs.append(version.parameters)
             blobs.extend((version.release.onnx, version.release.reference) if version.release else ())

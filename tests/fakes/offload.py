@@ -1,11 +1,15 @@
 """Heavy work made light: files hold a transcript of what was merged into them, so that a test can read it."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from headwater_control.ports import Imported, ImportJob, MergeJob, Unusable
+from headwater_control.ports import Imported, ImportJob, MergeJob, OffloadFailed, Unusable
+from headwater_control.strategies import NAMES as STRATEGIES
 from headwater_wire import digests
 from headwater_wire.ids import ModelName
-from headwater_wire.manifest import Loss, Manifest, Parameter, TensorSpec
+from headwater_wire.manifest import Loss, Manifest, Parameter, TensorSpec, parse
+
+from tests.support.steps import EVALUATION, TRAIN, UNREAD
 
 BAD = b"not finite"
 
@@ -20,6 +24,7 @@ def manifest_of(model: ModelName, graph: bytes) -> Manifest:
         loss=Loss("cross_entropy", "logits", TensorSpec("label", "int64", ())),
         parameters=(Parameter("w", (4,), 0),),
         frozen=(),
+        step=UNREAD,
     )
 
 
@@ -29,17 +34,25 @@ class FakeOffload:
     def __init__(self) -> None:
         self.merges: list[MergeJob] = []
         self.composed = 0
+        self.compiled: list[str] = []
 
     async def import_model(self, job: ImportJob) -> Imported:
         """Take any file but one that says it can't be trained."""
         graph = _read(job.onnx_path)
         if graph == BAD:
             raise Unusable("node 3 (LRN) can't be trained: freeze what is before it")
-        paths = [job.out_dir / name for name in ("manifest.json", "graph.onnx", "parameters.safetensors")]
-        for path, data in zip(paths, (manifest_of(job.model, graph).to_bytes(), graph, b"imported\n"), strict=True):
-            path.write_bytes(data)
-        manifest, graph_path, parameters = paths
-        return Imported(manifest, graph_path, parameters, elements=4, notes=("everything trains",))
+        (job.out_dir / "parameters.safetensors").write_bytes(b"imported\n")
+        return _bundle(manifest_of(job.model, graph), graph, TRAIN, job.out_dir)
+
+    async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
+        """Make a step that is named for what it does."""
+        self.compiled.append(training)
+        if "lamb" in training:
+            raise Unusable("there is no optimizer 'lamb'")
+        train = training.encode()
+        description = parse(_read(manifest))
+        step = replace(description.step, train=digests.of_bytes(train), optimizer=training.partition("+")[0])
+        return _bundle(replace(description, step=step), _read(graph), train, out_dir)
 
     async def import_version(self, manifest: Path, source: Path, out_path: Path) -> None:
         """Copy."""
@@ -58,21 +71,47 @@ class FakeOffload:
         return onnx, reference
 
     async def check_delta(self, path: Path, codec: str, elements: int) -> None:
-        """Refuse what begins with the words for it."""
-        assert (codec, elements) == ("f32", 4)
-        if _read(path).startswith(BAD):
-            raise Unusable("element 2 is not finite")
+        """Refuse what begins with the words for it, and what is of another model."""
+        _check(path, codec)
+        if elements != 4:
+            raise Unusable(f"the delta has 4 numbers; the model has {elements}")
 
     async def merge(self, job: MergeJob) -> None:
         """Write the base, then a line per delta."""
         self.merges.append(job)
+        if job.strategy not in STRATEGIES:
+            raise Unusable(f"no strategy is named {job.strategy!r}")
+        if not sum(examples for _, examples in job.deltas):
+            raise Unusable("nothing to average")
+        for path, _ in job.deltas:
+            _check(path, job.codec)
         lines = b"".join(b"%d %s\n" % (examples, _read(path)) for path, examples in job.deltas)
         job.out_path.write_bytes(_read(job.base_path) + lines)
 
 
+def _bundle(manifest: Manifest, graph: bytes, train: bytes, out_dir: Path) -> Imported:
+    (out_dir / "manifest.json").write_bytes(manifest.to_bytes())
+    blobs = []
+    for data in (graph, train, EVALUATION):
+        blobs.append(out_dir / digests.of_bytes(data).digest)
+        blobs[-1].write_bytes(data)
+    parameters = out_dir / "parameters.safetensors"
+    return Imported(out_dir / "manifest.json", parameters, tuple(blobs), elements=4, notes=("everything trains",))
+
+
+def _check(path: Path, codec: str) -> None:
+    if codec != "f32":
+        raise Unusable(f"no codec is named {codec!r}")
+    if _read(path).startswith(BAD):
+        raise Unusable("element 2 is not finite")
+
+
 def _read(path: Path) -> bytes:
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OffloadFailed(f"{type(error).__name__}: {error}") from error
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+    target.write_bytes(_read(source))

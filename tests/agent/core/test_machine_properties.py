@@ -1,21 +1,64 @@
 """The agent's machine under every order, copy, delay and crash that hypothesis can think of."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import Enum, auto
+from itertools import product
 from random import Random
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.session import Session
+from headwater_agent.core.session import DatasetFact, Session, Stage
 from headwater_wire.ids import TaskId
-from headwater_wire.messages import Plan, Receipt, ReceiptKind
-from hypothesis import given, settings
+from headwater_wire.messages import (
+    DeploymentReport,
+    Evaluated,
+    Failed,
+    Plan,
+    Receipt,
+    ReceiptKind,
+    Rejected,
+    SyncAnswer,
+    SyncRequest,
+    TaskReport,
+)
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes.agent_bundle import task
-from tests.fakes.agent_world import METRICS, Server, World, delta_of, deployment, succeed
+from tests.fakes.agent_bundle import DATASET, DEVICE, task
+from tests.fakes.agent_world import BOX, METRICS, Server, World, delta_of, deployment, succeed
 
 T1 = task("t1")
 ATTEMPT = st.integers(1, 3)
+GENERATION = st.integers(1, 3)
+MODEL = deployment(1).model
+
+
+def install_report(generation: int, installed: bool) -> DeploymentReport:
+    """Tell the end of an install as the machine does."""
+    problem = "" if installed else "other outputs"
+    return DeploymentReport(deployment(generation).rollout, MODEL, generation, installed, problem)
+
+
+OUTCOMES = (Failed("gone"), Failed("NaN"), Failed("truncated"), Rejected("no such column"), Evaluated(METRICS))
+REPORTS = tuple(TaskReport(T1.id, outcome) for outcome in OUTCOMES)
+INSTALL_REPORTS = tuple(install_report(generation, installed) for generation in (1, 2) for installed in (True, False))
+REQUESTS = tuple(
+    SyncRequest(DEVICE, 1, revision, reports=reports, deployments=deployments)
+    for revision, reports, deployments in product(range(5), ((), REPORTS), ((), INSTALL_REPORTS))
+)
+ANSWERS = tuple(
+    SyncAnswer(revision, time_ms, 1, hello_wanted, tasks, wanted, 30)
+    for revision, time_ms, hello_wanted, tasks, wanted in product(
+        range(5),
+        (1_000_000, 1_000_000, T1.deadline_ms),
+        (True, False),
+        ((), (T1,)),
+        ((), (deployment(1),), (deployment(3),)),
+    )
+)
+CLOSED = on.Synced(SyncRequest(DEVICE, 1, 4), SyncAnswer(4, 1_000_000, 1, False, (), (), 30))
 EVENT: st.SearchStrategy[on.Event] = st.one_of(
     st.just(on.Connected()),
     st.builds(on.Disconnected, st.sampled_from((0.0, 0.9))),
@@ -28,36 +71,145 @@ EVENT: st.SearchStrategy[on.Event] = st.one_of(
     st.builds(on.WorkerDied, st.just(T1.id), ATTEMPT, st.just("SIGKILL")),
     st.builds(on.TrainingBroke, st.just(T1.id), ATTEMPT, st.just("NaN")),
     st.just(on.Receipted(T1.id, Receipt(ReceiptKind.COMMITTED))),
-    st.builds(on.DeploymentWanted, st.integers(1, 4), st.builds(deployment, st.integers(1, 3))),
-    st.builds(on.Installed, st.just(deployment(1).model), st.integers(1, 3)),
+    st.builds(on.DeploymentWanted, st.integers(1, 4), st.builds(deployment, GENERATION)),
+    st.builds(on.Installed, st.just(MODEL), GENERATION),
+    st.just(on.Rung()),
+    st.builds(on.Synced, st.sampled_from(REQUESTS), st.sampled_from(ANSWERS)),
+    st.builds(on.Surveyed, st.sampled_from((BOX.datasets, (), (DatasetFact(DATASET, "f2", "it is empty"),)))),
+    st.builds(on.Scored, st.just(T1.id), ATTEMPT, st.just(METRICS)),
+    st.builds(on.TrainingRefused, st.just(T1.id), ATTEMPT, st.just("no such column")),
+    st.builds(on.SpoolLost, st.just(T1.id), ATTEMPT, st.just("truncated")),
+    st.builds(on.InstallFailed, st.just(MODEL), GENERATION, st.just("other outputs")),
+)
+OF_AN_ATTEMPT = (on.Trained, on.Scored, on.TrainingRefused, on.TrainingBroke, on.WorkerDied, on.SpoolLost)
+
+
+class End(Enum):
+    """How what was asked for last comes to its end."""
+
+    WELL = auto()
+    BADLY = auto()
+
+
+# Something new, an end, or a copy of what happened so many events before. Of a thousand lists of new events alone ten
+# trained, and none uploaded.
+HISTORY = st.lists(
+    st.sampled_from((EVENT, EVENT, st.sampled_from((End.WELL, End.WELL, End.BADLY)), st.integers(0, 9))).flatmap(
+        lambda drawn: drawn
+    ),
+    min_size=12,
+    max_size=30,
 )
 
 
-@given(st.lists(EVENT, max_size=30))
-@settings(max_examples=300)
-def test_no_work_is_asked_for_twice(events: list[on.Event]) -> None:
+def play(world: World, history: list[on.Event | End | int]) -> Iterator[tuple[on.Event, tuple[do.Command, ...]]]:
+    """Let things happen, and tell which, and what followed from each; the server's clock never goes back."""
+    past: list[on.Event] = [on.Connected()]
+    for drawn in history:
+        match drawn:
+            case int(before):
+                event = past[-1 - before % len(past)]
+            case End():
+                event = ended(world, drawn)
+            case _:
+                event = drawn
+        if isinstance(event, on.Synced):
+            world.server.now_ms = max(world.server.now_ms, event.answer.server_time_ms)
+            event = replace(event, answer=replace(event.answer, server_time_ms=world.server.now_ms))
+        issued = len(world.issued)
+        past.append(event)
+        world.happen(event)
+        yield event, tuple(world.issued[issued:])
+
+
+def ended(world: World, how: End) -> on.Event:
+    """End what was asked for last; a ring, if nothing was."""
+    for command in reversed(world.issued):
+        match command:
+            case do.Train(task, attempt) if how is End.BADLY:
+                return on.WorkerDied(task.id, attempt, "SIGKILL")
+            case do.Upload(task, attempt) if how is End.BADLY:
+                return on.SpoolLost(task.id, attempt, "truncated")
+            case do.Upload(task):
+                return on.Receipted(task.id, Receipt(ReceiptKind.COMMITTED))
+            case do.Install(wanted) if how is End.BADLY:
+                return on.InstallFailed(wanted.model, wanted.generation, "other outputs")
+            case do.Fetch() | do.Train() | do.Install():
+                return succeed(command) or on.Rung()
+    return on.Rung()
+
+
+def named(session: Session, command: do.Command) -> object:
+    """Name what a command asks for: what is fetched once more after an attempt that was lost is another work."""
+    held = session.holding(command.task.id) if isinstance(command, do.Fetch) else None
+    return command, held.attempts if held else 0
+
+
+@given(HISTORY)
+@example([on.Assigned(4, T1), CLOSED, on.Assigned(4, T1)])
+@settings(max_examples=200)
+def test_no_work_is_asked_for_twice(history: list[on.Event | End | int]) -> None:
     """However late a copy arrives, no command for a task, an attempt or a generation is issued twice."""
     world = World()
-    for event in events:
-        world.happen(event)
-    counted = Counter(command for command in world.issued if not isinstance(command, do.Sync))
+    counted = Counter(
+        named(world.saved, command)
+        for _, commands in play(world, history)
+        for command in commands
+        if not isinstance(command, do.Sync | do.Announce)
+    )
     assert not [command for command, times in counted.items() if times > 1]
 
 
-@given(st.lists(EVENT, max_size=30), st.lists(EVENT, max_size=15))
-@settings(max_examples=300)
-def test_what_is_over_stays_over(before: list[on.Event], later: list[on.Event]) -> None:
-    """Once a task is finished no event starts anything for it again, and its report is never doubled."""
+@given(HISTORY, HISTORY)
+@settings(max_examples=100)  # of twice as many events
+def test_what_is_over_stays_over(before: list[on.Event | End | int], later: list[on.Event | End | int]) -> None:
+    """Once a task is finished no event starts anything for it again, and its report is told until it has arrived."""
     world = World()
-    for event in before:
-        world.happen(event)
+    for _ in play(world, before):
+        pass
     if not world.saved.finished:
         return
-    reports, issued = world.saved.reports, len(world.issued)
-    for event in later:
+    reports = world.saved.reports
+    for _, commands in play(world, later):
+        assert world.saved.reports in (reports, ())
+        reports = world.saved.reports
+        assert not [c for c in commands if isinstance(c, do.Fetch | do.Train | do.Upload | do.Discard)]
+
+
+@given(HISTORY)
+@settings(max_examples=200)
+def test_what_ended_is_reported_until_the_control_plane_has_it(history: list[on.Event | End | int]) -> None:
+    """A report is made once, and goes with the answer to a Sync that carried it, and with nothing else."""
+    world = World()
+    made = Counter[object]()
+    before: frozenset[object] = frozenset()
+    for event, _ in play(world, history):
+        reports = (*world.saved.reports, *world.saved.install_reports)
+        made.update(frozenset(reports) - before)
+        arrived = {*event.request.reports, *event.request.deployments} if isinstance(event, on.Synced) else set()
+        assert before - frozenset(reports) == before & arrived
+        assert len(reports) == len(set(reports))
+        before = frozenset(reports)
+    assert not [report for report, times in made.items() if times > 1]
+
+
+@given(HISTORY)
+@example([on.Assigned(4, T1), End.WELL, End.WELL, End.BADLY, End.WELL, End.WELL, on.SpoolLost(T1.id, 1, "truncated")])
+@settings(max_examples=200)
+def test_what_is_late_or_repeated_changes_nothing(history: list[on.Event | End | int]) -> None:
+    """Neither what is said of another stage or attempt than the present one, nor a copy right behind what it copies."""
+    world = World()
+    before = world.saved
+    for event, commands in play(world, history):
+        if isinstance(event, OF_AN_ATTEMPT):
+            held = before.holding(event.task)
+            stage = Stage.SPOOLED if isinstance(event, on.SpoolLost) else Stage.TRAINING
+            late = held is None or (held.stage, held.attempts) != (stage, event.attempt)
+            assert not late or (world.saved, commands) == (before, ())
+        before, issued = world.saved, len(world.issued)
         world.happen(event)
-    assert world.saved.reports == reports
-    assert not [c for c in world.issued[issued:] if isinstance(c, do.Fetch | do.Train | do.Upload | do.Discard)]
+        assert world.saved == before
+        assert {type(command) for command in world.issued[issued:]} <= {do.Sync, do.Announce}
 
 
 def endings(chance: Random, command: do.Command) -> on.Event | None:
@@ -95,7 +247,7 @@ class Chaos:
     def run(self, steps: int) -> None:
         """Let so many things happen, then nothing bad any more."""
         self.world.boot()
-        deeds = [self.assign, self.withdraw, self.deploy, self.lose, self.crash]
+        deeds = [self.assign, self.withdraw, self.deploy, self.lose, self.crash, self.survey]
         deeds += 4 * [self.deliver, self.answer] + 10 * [self.work]
         for _ in range(steps):
             self.chance.choice(deeds)()
@@ -142,6 +294,9 @@ class Chaos:
     def lose(self) -> None:
         if self.world.spool and self.chance.random() < 0.3:
             self.world.spool.discard(self.chance.choice(sorted(self.world.spool)))
+
+    def survey(self) -> None:
+        self.world.happen(on.Surveyed((DatasetFact(DATASET, self.chance.choice(("f1", "f2"))),)))
 
     def crash(self) -> None:
         if self.chance.random() < 0.5:

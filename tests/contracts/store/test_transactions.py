@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from headwater_control.core.fleet import Beat
-from headwater_control.core.models import Release
+from headwater_control.core.models import Bundle, Release
 from headwater_control.core.runs import RoundState, TaskState
 from headwater_control.ports import Busy, Store, Transaction
 from headwater_wire.ids import DeviceId, TaskId
@@ -37,6 +37,7 @@ CHANGES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
     "devices.save": lambda tx: tx.devices.save(device()),
     "devices.touch": lambda tx: tx.devices.touch([Beat(BOX, 1, 1, NOW)]),
     "devices.raise_revision": lambda tx: tx.devices.raise_revision([BOX]),
+    "bundles.add": lambda tx: tx.bundles.add(Bundle(DIGITS, "adam", blob("a"), ())),
     "models.add": lambda tx: tx.models.add(model("other")),
     "models.add_version": lambda tx: tx.models.add_version(
         DIGITS, blob("d"), parent=None, run=None, round_number=None, at=NOW
@@ -207,3 +208,6 @@ async def test_live_blobs_are_those_that_rows_need(store: Store) -> None:
         await tx.models.add_version(DIGITS, blob("d"), parent=FIRST, run=RUN, round_number=3, at=NOW)
     async with store.read() as tx:
         assert await tx.live_blobs() == {blob(letter).digest for letter in "abcdef12"}
+    async with store.write() as tx:
+        await tx.bundles.add(Bundle(DIGITS, "adam", blob("a"), (blob("b"), blob("3"))))
+        assert await tx.live_blobs() == {blob(letter).digest for letter in "abcdef123"}
