@@ -1,20 +1,21 @@
 # The two commands that matter: `make demo` and `make test`. Both install what they need into .venv.
-# the first of these that runs and is of a version the training runtime has wheels for
+# the first of these that runs and is of a version the suite is run on
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+NATIVE_TESTS := tests/agent/training/test_engines.py tests/agent/training/test_native_engine.py
 
-.PHONY: help install demo test check format protos bench fuzz clean
+.PHONY: help install demo test parity native check format protos bench fuzz clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Headwater needs Python 3.11 or 3.12 (the training runtime has no newer wheels), and found neither: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Headwater is developed on Python 3.11 or 3.12, and found neither: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
 	@echo 'installing into $(VENV): a minute or two, once'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -25,6 +26,25 @@ demo: $(STAMP) ## train on handwritten digits across five agents and roll the re
 
 test: $(STAMP) ## the whole suite (ARGS="-k broker")
 	$(BIN)/pytest -n auto $(ARGS)
+
+parity: .venv-parity/.installed ## the compiler against PyTorch
+	.venv-parity/bin/pytest -n auto tests/parity $(ARGS)
+
+.venv-parity/.installed: pyproject.toml constraints.txt
+	@echo 'installing PyTorch into .venv-parity: some minutes, once'
+	$(PYTHON) -m venv --clear .venv-parity
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	@touch $@
+
+native: .venv-native/.installed ## the engines, on ONNX Runtime's training build
+	.venv-native/bin/pytest $(NATIVE_TESTS) $(ARGS)
+
+.venv-native/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-native
+	grep -v '^onnx' constraints.txt > .venv-native/constraints.txt
+	.venv-native/bin/pip install --quiet --disable-pip-version-check -c .venv-native/constraints.txt \
+		-e '.[native]' pytest pytest-asyncio pytest-timeout
+	@touch $@
 
 check: $(STAMP) ## ruff, mypy, import rules, generated stubs
 	$(BIN)/ruff check .
@@ -46,4 +66,4 @@ fuzz: $(STAMP) ## a million inputs against the MQTT codec
 	$(BIN)/python -m tests.fuzz_mqtt $(ARGS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-parity .venv-native .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

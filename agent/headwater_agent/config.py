@@ -14,7 +14,7 @@ from headwater_wire.ids import DeviceId, check_name
 from headwater_agent.settings import BadSetting, Section, Settings
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
-ENGINES = ("native", "constant")
+ENGINES = ("portable", "native", "constant")
 FORMATS = ("npz", "csv", "idx")
 
 
@@ -108,7 +108,7 @@ def _control_plane(section: Section) -> ControlPlaneConfig:
 
 def _training(section: Section) -> TrainingConfig:
     return TrainingConfig(
-        engine=section.one_of("engine", ENGINES, default="native"),
+        engine=section.one_of("engine", ENGINES, default="portable"),
         worker_idle_s=section.number("worker_idle_s", default=300.0, least=0.0, most=86_400.0),
         nice=section.integer("nice", default=10, least=0, most=19),
         max_attempts=section.integer("max_attempts", default=3, least=1, most=100),

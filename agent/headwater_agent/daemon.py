@@ -130,6 +130,7 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
                 datasets={dataset.name: dataset for dataset in config.datasets},
                 request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
                 needed=lambda ended: needed(shell.session, ended),
+                wanted=lambda bundle: (bundle.graph,) if config.training.engine == "native" else bundle.step.blobs,
             )
             yield link, shell, surveyor, effects
 

@@ -13,7 +13,8 @@ from headwater_wire import manifest
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, TaskId
-from headwater_wire.messages import Deployment, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
+from headwater_wire.manifest import Manifest
+from headwater_wire.messages import Blob, Deployment, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
@@ -47,7 +48,8 @@ class Effects:
     """Performs commands. Cancelling `perform` ends what it does, the child included.
 
     `live` says of the tasks being worked on what the session doesn't know; `request` and `needed` look into the
-    session as it was last saved, `needed` past an install that has ended since; `chance` draws from [0, 1) for the
+    session as it was last saved, `needed` past an install that has ended since; `wanted` names the blobs of a bundle
+    that the engine reads; `chance` draws from [0, 1) for the
     jitter of the pauses.
     """
 
@@ -61,9 +63,10 @@ class Effects:
     datasets: dict[str, protocol.DatasetConfig]
     request: Callable[[], SyncRequest]
     needed: Callable[[Deployment | None], frozenset[Digest]]
+    wanted: Callable[[Manifest], tuple[Blob, ...]]
     chance: Callable[[], float] = random
     live: dict[TaskId, Progress] = field(default_factory=dict)
-    _graphs: dict[Digest, Digest] = field(default_factory=dict)  # by the bundle whose manifest names them
+    _named: dict[Digest, frozenset[Digest]] = field(default_factory=dict)  # by the bundle whose manifest names them
     _nudged_s: float = float("-inf")
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
     _uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
@@ -140,7 +143,7 @@ class Effects:
             job = protocol.Train(
                 task=task.id,
                 manifest_path=str(files.manifest),
-                graph_path=str(files.graph),
+                files=files.blobs,
                 base_path=str(files.base),
                 delta_path=str(delta_path),
                 dataset=self.datasets[task.dataset],
@@ -243,19 +246,20 @@ class Effects:
     async def _bring(self, task: Task) -> "_Files":
         what = f"task {task.id}"
         bundle = await self._patiently(lambda: self.cache.get(task.bundle, durably=True), what, final=Gone, of=task.id)
-        graph = manifest.parse(await asyncio.to_thread(bundle.read_bytes)).graph
-        self._graphs[task.bundle.digest] = graph.digest
-        return _Files(
-            manifest=bundle,
-            graph=await self._patiently(lambda: self.cache.get(graph, durably=True), what, final=Gone, of=task.id),
-            base=await self._patiently(lambda: self.cache.get(task.base, durably=False), what, final=Gone, of=task.id),
-        )
+        named = self.wanted(manifest.parse(await asyncio.to_thread(bundle.read_bytes)))
+        self._named[task.bundle.digest] = frozenset(blob.digest for blob in named)
+
+        async def bring(blob: Blob, *, durably: bool) -> Path:
+            return await self._patiently(lambda: self.cache.get(blob, durably=durably), what, final=Gone, of=task.id)
+
+        blobs = [(blob.digest, str(await bring(blob, durably=True))) for blob in named]
+        return _Files(bundle, tuple(blobs), await bring(task.base, durably=False))
 
     async def _prune(self, needed: frozenset[Digest]) -> None:
-        """Drop what nobody needs; a bundle that is needed needs its graph."""
-        self._graphs = {bundle: graph for bundle, graph in self._graphs.items() if bundle in needed}
+        """Drop what nobody needs; a bundle that is needed needs what it names."""
+        self._named = {bundle: named for bundle, named in self._named.items() if bundle in needed}
         try:
-            await self.cache.prune(needed | frozenset(self._graphs.values()))
+            await self.cache.prune(needed.union(*self._named.values()))
         except OSError as error:
             _log.warning("the cache can't be tidied up: %s", error)
 
@@ -305,5 +309,5 @@ class Effects:
 @dataclass(frozen=True, slots=True)
 class _Files:
     manifest: Path
-    graph: Path
+    blobs: tuple[tuple[Digest, str], ...]
     base: Path

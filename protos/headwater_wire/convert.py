@@ -83,6 +83,13 @@ def task_to(task: m.Task) -> fleet.Task:
             holdout=plan.holdout,
             threads=plan.threads,
             codec=plan.codec,
+            momentum=plan.momentum,
+            beta1=plan.beta1,
+            beta2=plan.beta2,
+            epsilon=plan.epsilon,
+            weight_decay=plan.weight_decay,
+            clip_norm=plan.clip_norm,
+            proximal=plan.proximal,
         ),
         deadline_ms=task.deadline_ms,
     )
@@ -111,6 +118,13 @@ def task_from(task: fleet.Task) -> m.Task:
             holdout=plan.holdout,
             threads=plan.threads,
             codec=plan.codec,
+            momentum=plan.momentum,
+            beta1=plan.beta1,
+            beta2=plan.beta2,
+            epsilon=plan.epsilon,
+            weight_decay=plan.weight_decay,
+            clip_norm=plan.clip_norm,
+            proximal=plan.proximal,
         ),
         deadline_ms=task.deadline_ms,
     )
@@ -255,6 +269,12 @@ def hello_to(hello: m.Hello) -> fleet.Hello:
     )
 
 
+def _shape(column: fleet.Column) -> tuple[int, ...]:
+    if any(size < 0 for size in column.shape):
+        raise Malformed(f"column {column.name[:80]!r} has a negative size in its shape")
+    return tuple(column.shape)
+
+
 def hello_from(hello: fleet.Hello) -> m.Hello:
     """Decode; raise `Malformed` naming the first field that is wrong."""
     inventory = hello.inventory
@@ -275,7 +295,7 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
             m.DatasetCard(
                 name=check_name(card.name, "dataset"),
                 examples=count(card.examples, "a number of examples"),
-                columns=tuple(m.Column(text(c.name, 200), text(c.dtype, 32), tuple(c.shape)) for c in card.columns),
+                columns=tuple(m.Column(text(c.name, 200), text(c.dtype, 32), _shape(c)) for c in card.columns),
                 problem=text(card.problem, 500),
             )
             for card in hello.datasets

@@ -9,8 +9,9 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, ModelName, check_digest, check_model
 from headwater_wire.messages import Blob
 
-FORMAT = "headwater-bundle/1"
-LOSSES = ("cross_entropy", "mse", "bce_with_logits", "l1")
+FORMAT = "headwater-bundle/2"
+LOSSES = ("cross_entropy", "bce_with_logits", "mse", "l1", "huber", "output")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,35 @@ class Loss:
 
     kind: str
     output: str
-    label: TensorSpec  # shape of one example's label; the name is always "label"
+    label: TensorSpec | None  # of one example's label, whose name is always "label"; None: the loss needs none
     classes: int = 0  # cross_entropy: labels are 0 to classes − 1
+    class_axis: int = 1  # cross_entropy: which axis of the output the classes lie on, the batch's being 0
+    smoothing: float = 0.0  # cross_entropy: the share of a label's weight that goes to all classes alike
+    ignore: int | None = None  # cross_entropy: the label that does not count
+    weights: tuple[float, ...] = ()  # cross_entropy: of each class
+    delta: float = 1.0  # huber: from where on the loss is linear
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The graphs that a device trains with (`graphs.py` names their tensors), and what they want to be fed."""
+
+    train: Blob
+    evaluation: Blob
+    constants: Blob | None  # safetensors: frozen values that both graphs read and neither holds
+    optimizer: str
+    slots: tuple[str, ...]  # of the optimizer's state: a vector of the parameters' length each
+    scalars: tuple[str, ...]  # inputs of `train`
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """List what a device fetches to take steps."""
+        return (self.train, self.evaluation, *([self.constants] if self.constants else []))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A bundle: the graph (with frozen and initial trainable values inside), what feeds it, what trains."""
+    """A bundle: the graph (with frozen and initial trainable values inside), what feeds it, what trains, and how."""
 
     model: ModelName
     graph: Blob
@@ -57,6 +80,7 @@ class Manifest:
     loss: Loss
     parameters: tuple[Parameter, ...]
     frozen: tuple[str, ...]
+    step: Step
     frozen_digests: tuple[Digest, ...] = ()  # SHA-256 of each frozen one's little-endian bytes, in the same order
 
     @property
@@ -77,7 +101,8 @@ def parse(data: bytes) -> Manifest:
             raise Malformed(f"the bundle is not of format {FORMAT}: agent and control plane are of different versions")
         manifest = Manifest(
             model=check_model(str(tree["model"])),
-            graph=Blob(check_digest(tree["graph"]["digest"]), int(tree["graph"]["size"])),
+            graph=_blob(tree["graph"]),
+            step=_step(tree["step"]),
             inputs=tuple(_tensor(item) for item in tree["inputs"]),
             outputs=tuple(_tensor(item) for item in tree["outputs"]),
             loss=_loss(tree["loss"]),
@@ -93,8 +118,33 @@ def parse(data: bytes) -> Manifest:
     return manifest
 
 
+def _blob(tree: dict[str, Any]) -> Blob:
+    return Blob(check_digest(tree["digest"]), int(tree["size"]))
+
+
+def _step(tree: dict[str, Any]) -> Step:
+    return Step(
+        train=_blob(tree["train"]),
+        evaluation=_blob(tree["evaluation"]),
+        constants=None if tree["constants"] is None else _blob(tree["constants"]),
+        optimizer=str(tree["optimizer"]),
+        slots=tuple(str(slot) for slot in tree["slots"]),
+        scalars=tuple(str(name) for name in tree["scalars"]),
+    )
+
+
 def _loss(tree: dict[str, Any]) -> Loss:
-    return Loss(str(tree["kind"]), str(tree["output"]), _tensor(tree["label"]), int(tree["classes"]))
+    return Loss(
+        kind=str(tree["kind"]),
+        output=str(tree["output"]),
+        label=None if tree["label"] is None else _tensor(tree["label"]),
+        classes=int(tree["classes"]),
+        class_axis=int(tree["class_axis"]),
+        smoothing=float(tree["smoothing"]),
+        ignore=None if tree["ignore"] is None else int(tree["ignore"]),
+        weights=tuple(float(weight) for weight in tree["weights"]),
+        delta=float(tree["delta"]),
+    )
 
 
 def _tensor(tree: dict[str, Any]) -> TensorSpec:

@@ -36,6 +36,14 @@ class Plan:
     holdout: float = 0.2  # share of the dataset that is scored and never trained on
     threads: int = 0  # 0: the box decides
     codec: str = "f32"
+    # Hyperparameters of optimizers: each is read by those that have it.
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    proximal: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

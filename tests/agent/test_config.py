@@ -72,7 +72,7 @@ def test_nothing_said_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyP
     config = load(tmp_path / "agent.toml", {})
     assert config.agent.id == "box-9"
     assert config.control_plane.broker == Address("127.0.0.1", 1883)
-    assert (config.training.engine, config.training.worker_idle_s) == ("native", 300.0)
+    assert (config.training.engine, config.training.worker_idle_s) == ("portable", 300.0)
 
 
 def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch:
         ('id = "gate-7"', 'id = "gate 7"', 2, "agent.id: device 'gate 7' is not a name"),
         ('id = "gate-7"', "id = 7", 2, "agent.id must be a string, not 7"),
         ('site = "hamburg"', 'site = "am hafen"', 6, "label value 'am hafen' is not a name"),
-        ('engine = "constant"', 'engine = "torch"', 13, "is 'torch'; choose one of native, constant"),
+        ('engine = "constant"', 'engine = "torch"', 13, "is 'torch'; choose one of portable, native, constant"),
         ("max_attempts = 2", "max_attempts = 0", 16, "must be a whole number from 1 to 100, not 0"),
         ("nice = 0", "nice = true", 15, "must be a whole number"),
         ("worker_idle_s = 5", "worker_idle_s = nan", 14, "must be a number from 0 to 86400"),
@@ -171,17 +171,6 @@ def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None, words: st
         path.write_bytes(text.encode("latin-1"))
     with pytest.raises(BadSetting, match=rf"agent\.toml.* {words}"):
         load(path, {})
-
-
-def test_check_config_exits_with_the_mistake(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 and a sentence if it is fine, 2 and the place if not."""
-    main(["check-config", "--config", str(file)])
-    assert "gate-7" in capsys.readouterr().out
-    file.write_text("[agnet]\n")
-    with pytest.raises(SystemExit) as exit_:
-        main(["check-config", "--config", str(file)])
-    assert exit_.value.code == 2
-    assert "agent.toml:1: agnet is not known" in capsys.readouterr().err
 
 
 def test_config_show_tells_where_each_value_came_from(

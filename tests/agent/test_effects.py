@@ -67,6 +67,7 @@ class Bench:
             datasets={DATASET: DatasetConfig(DATASET, "npz", "numbers.npz", ())},
             request=lambda: SyncRequest(DEVICE, self.link.epoch, 7),
             needed=lambda ended: self.needed if ended is None else self.needed - self.of_install,
+            wanted=lambda bundle: bundle.step.blobs,
             chance=lambda: 0.0,
         )
 
@@ -89,11 +90,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-async def test_fetching_brings_all_three_and_drops_the_rest(bench: Bench) -> None:
-    """The manifest names the graph; what other tasks need is kept."""
+async def test_fetching_brings_what_the_engine_reads_and_drops_the_rest(bench: Bench) -> None:
+    """The manifest names the graphs; what other tasks need is kept."""
     bench.needed = frozenset({Digest("f" * 64)})
     assert await bench.effects.perform(do.Fetch(bench.task)) == on.Fetched(bench.task.id)
-    assert bench.needed < bench.cache.pruned[0] and len(bench.cache.pruned[0]) == 4
+    assert bench.needed < bench.cache.pruned[0] and len(bench.cache.pruned[0]) == 5
 
 
 async def test_a_server_away_is_waited_for(bench: Bench) -> None:
@@ -123,7 +124,7 @@ async def test_what_is_not_waited_for_any_more_is_not_shown(bench: Bench) -> Non
     shown: list[Progress] = []
     bench.cache.asked = lambda: shown.append(bench.effects.live[bench.task.id])
     await bench.effects.perform(do.Fetch(bench.task))
-    assert shown == 4 * [Progress(bench.task.id, Phase.FETCHING)]
+    assert shown == 5 * [Progress(bench.task.id, Phase.FETCHING)]
 
 
 @pytest.mark.parametrize("missing", ["bundle", "base"])
@@ -316,7 +317,7 @@ async def test_a_version_that_is_here_is_not_fetched_again(bench: Bench, tmp_pat
 
 @pytest.mark.parametrize("reply", [Checked(""), Checked("output y differs by 0.3")])
 async def test_what_an_install_leaves_is_dropped(bench: Bench, reply: protocol.Reply) -> None:
-    """A box that is never trained on has nobody else to do it; a task's files stay, its graph among them."""
+    """A box that is never trained on has nobody else to do it; a task's files stay, its graphs among them."""
     await bench.effects.perform(do.Fetch(bench.task))
     of_task = bench.cache.pruned.pop()
     wanted = bench.deployment()

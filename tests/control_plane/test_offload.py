@@ -26,6 +26,7 @@ from headwater_wire.crashpoint import VARIABLE
 from headwater_wire.ids import ModelName
 from headwater_wire.tensors import read_tensors
 
+from tests.control_plane.compiler.graphs import graph_path
 from tests.support.vectors import read_version, write_delta, write_version
 
 DEADLINE_S = 30.0
@@ -253,7 +254,7 @@ async def test_a_model_goes_in_and_its_next_version_comes_out(offload: ProcessOf
         {"w": np.eye(4, 3, dtype=np.float32), "b": np.ones(3, np.float32)}, tmp_path / "retrained"
     )
     await offload.import_version(made.manifest_path, tmp_path / "retrained", tmp_path / "version")
-    model, reference = await offload.compose(made.manifest_path, made.graph_path, tmp_path / "version", release)
+    model, reference = await offload.compose(made.manifest_path, graph_path(made), tmp_path / "version", release)
     assert children() == []
     weights = {item.name: onnx.numpy_helper.to_array(item) for item in onnx.load(model).graph.initializer}
     assert np.array_equal(weights["w"], np.eye(4, 3)) and np.array_equal(weights["b"], np.ones(3))

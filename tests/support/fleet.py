@@ -60,7 +60,7 @@ class Fleet:
         datasets: str,
         *,
         labels: Mapping[str, str] | None = None,
-        engine: str = "native",
+        engine: str = "portable",
         env: Mapping[str, str] | None = None,
     ) -> Box:
         """Make a box and start its agent."""
@@ -143,7 +143,7 @@ def fleet(folder: Path, *, arguments: Sequence[str] = (), env: Mapping[str, str]
 
 
 def add_digit_boxes(
-    fleet: Fleet, devices: int, *, env: Mapping[str, Mapping[str, str]] | None = None, engine: str = "native"
+    fleet: Fleet, devices: int, *, env: Mapping[str, Mapping[str, str]] | None = None, engine: str = "portable"
 ) -> None:
     """Give `devices` boxes a small shard of the digits each."""
     shards = digits.shards(devices)

@@ -4,7 +4,7 @@ import string
 
 from headwater_wire import messages as m
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
-from headwater_wire.manifest import LOSSES, Loss, Manifest, Parameter, TensorSpec
+from headwater_wire.manifest import LOSSES, Loss, Manifest, Parameter, Step, TensorSpec
 from hypothesis import strategies as st
 
 _LETTERS = string.ascii_letters + string.digits
@@ -17,7 +17,8 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 SHAPES = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 
 DEVICE_IDS, TASK_IDS, RUN_IDS = NAMES.map(DeviceId), NAMES.map(TaskId), NAMES.map(RunId)
-MODELS, ROLLOUTS, VERSIONS = NAMES.map(ModelName), NAMES.map(RolloutId), NAMES.map(VersionId)
+MODELS = NAMES.filter(lambda name: len(name) <= 48).map(ModelName)
+ROLLOUTS, VERSIONS = NAMES.map(RolloutId), NAMES.map(VersionId)
 PHASES = st.sampled_from(m.Phase)
 
 BLOBS = st.builds(m.Blob, DIGESTS, COUNTS)
@@ -31,6 +32,13 @@ PLANS = st.builds(
     holdout=st.floats(0, 1, exclude_max=True),
     threads=SMALL,
     codec=st.just("f32"),
+    momentum=NUMBERS,
+    beta1=NUMBERS,
+    beta2=NUMBERS,
+    epsilon=NUMBERS,
+    weight_decay=NUMBERS,
+    clip_norm=NUMBERS,
+    proximal=NUMBERS,
 )
 TASKS = st.builds(
     m.Task, TASK_IDS, RUN_IDS, SMALL, DEVICE_IDS, NAMES, BLOBS, BLOBS, VERSIONS, PLANS,
@@ -100,14 +108,31 @@ PARAMETERS = (
     .map(_consecutive)
     .filter(lambda parameters: sum(p.elements for p in parameters) > 0)
 )
+LOSS_RECORDS = st.builds(
+    Loss,
+    st.sampled_from(LOSSES),
+    WORDS,
+    st.one_of(st.none(), TENSORS),
+    COUNTS,
+    st.integers(-4, 4),
+    NUMBERS,
+    st.one_of(st.none(), st.integers(-(1 << 62), 1 << 62)),
+    st.lists(NUMBERS, max_size=3).map(tuple),
+    NUMBERS,
+)
+STEPS = st.builds(
+    Step, BLOBS, BLOBS, st.one_of(st.none(), BLOBS), WORDS, st.lists(WORDS, max_size=2).map(tuple),
+    st.lists(WORDS, max_size=3).map(tuple),
+)  # fmt: skip
 MANIFESTS = st.builds(
     Manifest,
     MODELS,
     BLOBS,
     st.lists(TENSORS, max_size=2).map(tuple),
     st.lists(TENSORS, max_size=2).map(tuple),
-    st.builds(Loss, st.sampled_from(LOSSES), WORDS, TENSORS, COUNTS),
+    LOSS_RECORDS,
     PARAMETERS,
     st.lists(WORDS, max_size=2).map(tuple),
+    STEPS,
     st.lists(DIGESTS, max_size=2).map(tuple),
 )

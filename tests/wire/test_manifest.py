@@ -14,6 +14,7 @@ from headwater_wire.messages import Blob
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.steps import UNREAD
 from tests.support.wire_records import MANIFESTS
 
 SMALL = Manifest(
@@ -24,6 +25,7 @@ SMALL = Manifest(
     Loss("cross_entropy", "logits", TensorSpec("label", "int64", ())),
     (Parameter("w", (2, 3), 0), Parameter("b", (3,), 6)),
     ("frozen",),
+    UNREAD,
 )
 
 

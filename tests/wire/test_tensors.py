@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.support.steps import UNREAD
 from tests.support.wire_records import PARAMETERS
 
 per_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example overwrites its file
@@ -27,7 +28,8 @@ DTYPES = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")
 def manifest(*parameters: Parameter) -> Manifest:
     """A model with these parameters."""
     spec = TensorSpec("x", "float32", ())
-    return Manifest(ModelName("m"), Blob(Digest("0" * 64), 1), (spec,), (spec,), Loss("mse", "x", spec), parameters, ())
+    graph, loss = Blob(Digest("0" * 64), 1), Loss("mse", "x", spec)
+    return Manifest(ModelName("m"), graph, (spec,), (spec,), loss, parameters, (), UNREAD)
 
 
 @pytest.fixture

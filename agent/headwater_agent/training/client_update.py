@@ -11,7 +11,7 @@ from headwater_wire.messages import Metrics, Plan
 
 from headwater_agent.training.datasets import Dataset
 from headwater_agent.training.datasets.split import Rows, shuffled, split
-from headwater_agent.training.engine import Session, Vector
+from headwater_agent.training.engine import Score, Session, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
 
 _SCORING_BATCH = 256
@@ -32,8 +32,8 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
     started = time.monotonic()
     rows, held_out = split(dataset.count, plan.holdout)
     steps = _Steps(steps_of(dataset.count, plan), report)
-    session.load(base, plan.seed)
-    loss_sum, correct = _score(session, dataset, held_out, steps)
+    session.load(base, plan)
+    score = _score(session, dataset, held_out, steps)
     delta, train_loss, examples = None, 0.0, 0
     if plan.train:
         if not len(rows):
@@ -47,8 +47,8 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
         examples=examples,
         train_loss=train_loss,
         holdout_examples=len(held_out),
-        holdout_loss=loss_sum / max(1, len(held_out)),
-        holdout_correct=correct,
+        holdout_loss=score.loss / max(1, len(held_out)),
+        holdout_correct=score.correct,
         seconds=time.monotonic() - started,
     )
     return Update(metrics, delta)
@@ -74,19 +74,22 @@ class _Steps:
         self._report(self._done, self._total, loss)
 
 
-def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps) -> tuple[float, float]:
-    """Sum losses and right answers over some examples, batch by batch."""
-    loss_sum, correct, seen = 0.0, 0.0, 0
+def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps) -> Score:
+    """Add up what some examples come to, batch by batch."""
+    total, seen = Score(0.0), 0
     for part in _batches(rows, _SCORING_BATCH):
-        loss, right = session.evaluate(dataset.batch(part))
-        loss_sum, correct, seen = loss_sum + loss, correct + right, seen + len(part)
-        if not isfinite(loss_sum):
+        found = session.evaluate(dataset.batch(part))
+        seen += len(part)
+        total = Score(
+            total.loss + found.loss, total.correct + found.correct, total.absolute_error + found.absolute_error
+        )
+        if not isfinite(total.loss):
             raise WentWrong(
-                f"the base version's loss on the held-out examples is {loss_sum}: the version is unusable, "
+                f"the base version's loss on the held-out examples is {total.loss}: the version is unusable, "
                 "or the data is scaled otherwise than it expects"
             )
-        steps.took(loss_sum / seen)
-    return loss_sum, correct
+        steps.took(total.loss / seen)
+    return total
 
 
 def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, steps: _Steps) -> float:

@@ -15,7 +15,7 @@ _SCAN_ROWS = 8192
 def check(dataset: Dataset, manifest: Manifest) -> None:
     """Raise `NotPossible` unless each model input, and the label, has its column, of its dtype and shape."""
     columns = {column.schema.name: column.schema for column in dataset.columns}
-    for spec in (*manifest.inputs, manifest.loss.label):
+    for spec in filter(None, (*manifest.inputs, manifest.loss.label)):
         if spec.name not in columns:
             what = "the label" if spec.name == "label" else f"the model's input {spec.name!r}"
             raise NotPossible(

@@ -66,7 +66,9 @@ class Desk:
         demand.check(dataset, description)
         steps = 1 + steps_of(dataset.count, job.plan)
         say(Stepped(1, steps, 0.0))  # loading took long, perhaps, and preparing the model may too
-        session = self._prepare(Bundle(description, Path(job.graph_path)), job.plan.threads)
+        session = self._prepare(
+            Bundle(description, {digest: Path(path) for digest, path in job.files}), job.plan.threads
+        )
         result = update(session, dataset, base, job.plan, lambda step, _, loss: say(Stepped(1 + step, steps, loss)))
         if result.delta is None:
             return Trained(result.metrics, None)

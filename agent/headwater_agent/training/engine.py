@@ -7,7 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from headwater_wire.ids import Digest
 from headwater_wire.manifest import Manifest
+from headwater_wire.messages import Blob, Plan
+
+from headwater_agent.training.errors import NotPossible
 
 Vector = npt.NDArray[np.float32]  # one dimension: a version's parameters, in the manifest's order
 Batch = Mapping[str, npt.NDArray[Any]]  # a tensor per model input, and "label"; the first axis is the example's
@@ -15,23 +19,38 @@ Batch = Mapping[str, npt.NDArray[Any]]  # a tensor per model input, and "label";
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model as it reached the box."""
+    """A model as it reached the box: of the blobs that its manifest names, those that were asked for."""
 
     manifest: Manifest
-    graph_path: Path
+    files: Mapping[Digest, Path]
+
+    def path(self, blob: Blob) -> Path:
+        """Name a blob's file; raise `NotPossible` if it was not brought."""
+        if blob.digest not in self.files:
+            raise NotPossible(f"the bundle's blob {blob.digest[:12]} was not brought here: is the engine another one?")
+        return self.files[blob.digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Sums over examples; what a loss does not define is 0."""
+
+    loss: float
+    correct: float = 0.0
+    absolute_error: float = 0.0
 
 
 class Session(Protocol):
     """One model, ready to train. Nothing outlasts `load` but what was compiled."""
 
-    def load(self, vector: Vector, seed: int) -> None:
-        """Begin from these parameters; `seed` is for whatever the graph draws at random."""
+    def load(self, vector: Vector, plan: Plan) -> None:
+        """Begin from these parameters, with the plan's hyperparameters and seed and a fresh optimizer."""
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
-        """Take one step of plain SGD down the batch's mean loss; return that loss, as it was before the step."""
+        """Take one step down the batch's mean loss; return that loss, as it was before the step."""
 
-    def evaluate(self, batch: Batch) -> tuple[float, float]:
-        """Score the parameters: (sum of the examples' losses, number of correct answers; 0 where none is defined)."""
+    def evaluate(self, batch: Batch) -> Score:
+        """Score the parameters on some examples."""
 
     def vector(self) -> Vector:
         """Copy the parameters out."""

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import Digest, check_digest
 from headwater_wire.messages import Blob, Column, DatasetCard, Metrics, Plan
 
 
@@ -39,7 +41,7 @@ class Train:
 
     task: str
     manifest_path: str
-    graph_path: str
+    files: tuple[tuple[Digest, str], ...]  # of the blobs that the manifest names, those the engine needs
     base_path: str
     delta_path: str
     dataset: DatasetConfig
@@ -127,7 +129,8 @@ def load(line: bytes) -> Job | Reply:
         kind = _TYPES[tree.pop("kind")]
         match kind.__name__:
             case "Train":
-                tree |= {"dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
+                files = tuple((check_digest(digest), str(path)) for digest, path in tree["files"])
+                tree |= {"files": files, "dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
             case "Inspect":
                 tree["dataset"] = _dataset(tree["dataset"])
             case "Trained":
@@ -138,7 +141,7 @@ def load(line: bytes) -> Job | Reply:
                 columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))
                 tree["card"] = DatasetCard(**card, columns=columns)
         message: Job | Reply = kind(**tree)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, Malformed) as error:
         raise ValueError(f"not a line of the training protocol: {line[:200]!r}") from error
     return message
 

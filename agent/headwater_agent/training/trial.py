@@ -1,7 +1,7 @@
 """Proves that a bundle trains: one step on random data of the right shapes. Run by the control plane at import.
 
-`python -m headwater_agent.training.trial FOLDER`, where FOLDER holds manifest.json, graph.onnx and
-parameters.safetensors; the verdict is one JSON object on stdout. The engine may crash: then there is no verdict.
+`python -m headwater_agent.training.trial FOLDER`, where FOLDER holds manifest.json, parameters.safetensors and
+blobs/, named by their digests; the verdict is one JSON object on stdout. The engine may crash: then there is none.
 """
 
 import json
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from headwater_wire import manifest
+from headwater_wire.ids import Digest
 from headwater_wire.manifest import Manifest, TensorSpec
+from headwater_wire.messages import Plan
 from headwater_wire.tensors import open_vector
 
 from headwater_agent.training.engine import Batch, Bundle
@@ -26,13 +28,14 @@ _LEARNING_RATE = 1e-3
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """Take one step; say {"trains": true, "loss": …}, or {"trains": false, "problem": …}."""
+    """Take one step; say {"trains": true, "moved": …, "loss": …}, or {"trains": false, "problem": …}."""
     description = manifest.parse((folder / "manifest.json").read_bytes())
     with open_vector(folder / "parameters.safetensors", description) as floats:
         base = floats.load()
     try:
-        session = engine("native").open(Bundle(description, folder / "graph.onnx"), threads=1)
-        session.load(base, seed=0)
+        files = {path.name: path for path in (folder / "blobs").iterdir()}
+        session = engine("portable").open(Bundle(description, {Digest(name): files[name] for name in files}), threads=1)
+        session.load(base, Plan())
         batch = random_batch(description)
         loss = session.train_step(batch, _LEARNING_RATE)
         session.evaluate(batch)
@@ -42,9 +45,7 @@ def run(folder: Path) -> dict[str, Any]:
         return {"trains": False, "problem": str(error)}
     except RuntimeError as error:  # what the engine raises while it runs
         return {"trains": False, "problem": " ".join(str(error).split())[:800]}
-    if not moved:
-        return {"trains": False, "problem": "a step of training left every parameter as it was"}
-    return {"trains": True, "loss": loss if np.isfinite(loss) else None}
+    return {"trains": True, "moved": moved, "loss": loss if np.isfinite(loss) else None}
 
 
 def random_batch(description: Manifest) -> Batch:
@@ -52,6 +53,8 @@ def random_batch(description: Manifest) -> Batch:
     random = np.random.default_rng(0)
     batch = {spec.name: _random(spec, random) for spec in description.inputs}
     label = description.loss.label
+    if label is None:
+        return batch
     if description.loss.kind == "cross_entropy":
         labels = random.integers(0, description.loss.classes, _EXAMPLES)
     else:

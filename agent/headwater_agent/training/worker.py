@@ -47,7 +47,7 @@ class Line:
 def main() -> None:
     """Serve until stdin closes."""
     arguments = argparse.ArgumentParser(prog="headwater_agent.training.worker", description=__doc__)
-    arguments.add_argument("--engine", choices=NAMES, default="native")
+    arguments.add_argument("--engine", choices=NAMES, default="portable")
     chosen = arguments.parse_args().engine
     parent = os.getppid()
     die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps

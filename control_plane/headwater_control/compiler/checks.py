@@ -5,15 +5,17 @@ from pathlib import Path
 
 import onnx
 import onnx.inliner
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
 from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
-MAX_IR = 10  # what the training runtime reads; later ones add no field that a checked model of these opsets uses
+MAX_IR = 10  # what onnxruntime 1.19 reads; later ones add no field that a checked model of these opsets uses
 _MIN_IR = 4  # before it, each initializer had to be an input too
-OPSETS = range(13, 22)  # 13 gave Softmax its present meaning; the training runtime knows them to 21
+OPSETS = range(7, 26)  # what onnx's converter takes
+_MODERN = 13  # it gave Softmax its present meaning: what is older is written anew before anything looks at it
 _DOMAINS = ("", "ai.onnx")
 
 
@@ -23,6 +25,7 @@ def read(path: Path) -> onnx.ModelProto:
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     _check_operators(model)
+    model = _modern(model)
     model.ir_version = min(model.ir_version, MAX_IR)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -58,7 +61,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
     if not versions or versions[0] not in OPSETS:
         raise CompileError(
             f"the model uses opset {versions[0] if versions else 'none'}; {OPSETS[0]} to {OPSETS[-1]} can be trained: "
-            "export it with opset_version=17"
+            "export it with opset_version=18"
         )
     if model.graph.sparse_initializer:
         raise CompileError("the model has sparse initializers: export it with dense ones")
@@ -68,6 +71,26 @@ def _check_operators(model: onnx.ModelProto) -> None:
                 f"the node {node.name or node.output[0]!r} is of the custom domain {node.domain!r} ({node.op_type}): "
                 "devices know only ONNX's own operators; export without it"
             )
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write a model of an old opset in a newer one."""
+    version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
+    return at_opset(model, max(version, _MODERN))
+
+
+def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Write a model in another opset; raise `CompileError` if onnx's converter can't."""
+    version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
+    if version == opset:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # it raises RuntimeError and worse, undocumented
+        raise CompileError(
+            f"the model of opset {version} can't be brought to {opset} ({' '.join(str(error).split())[:300]}): "
+            f"export it with opset_version={opset}"
+        ) from error
 
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,7 +8,7 @@ from headwater_wire.errors import WireError
 from headwater_wire.tensors import open_vector, write_tensors
 from onnx import numpy_helper
 
-from headwater_control.compiler import reference
+from headwater_control.compiler import lora, reference
 from headwater_control.compiler.errors import CompileError
 
 _EXAMPLES = 8
@@ -34,6 +34,7 @@ def compose(manifest_path: Path, graph_path: Path, parameters_path: Path, out_di
     for parameter in description.parameters:
         values = vector[parameter.offset : parameter.offset + parameter.elements].reshape(parameter.shape)
         tensors[parameter.name].CopyFrom(numpy_helper.from_array(values, parameter.name))
+    lora.fold(model)
     out_dir.mkdir(parents=True, exist_ok=True)
     model_path, reference_path = out_dir / "model.onnx", out_dir / "reference.safetensors"
     composed = model.SerializeToString(deterministic=True)

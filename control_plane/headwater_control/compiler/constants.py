@@ -24,10 +24,10 @@ def gather(model: onnx.ModelProto) -> None:
         else:
             graph.initializer.append(tensor)
     used = _used(graph) | outputs
-    _replace(graph.node, nodes)
+    replace(graph.node, nodes)
     names = {tensor.name for tensor in graph.initializer}
-    _replace(graph.input, [value for value in graph.input if value.name not in names])
-    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    replace(graph.input, [value for value in graph.input if value.name not in names])
+    replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
     for number, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
 
@@ -51,18 +51,18 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return None  # a string, or a sparse tensor: it stays a node
 
 
+def captured(node: onnx.NodeProto) -> set[str]:
+    """Name what a node's subgraphs read, outer tensors among them."""
+    inner = (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
+    return {name for graph in inner for name in (*_used(graph), *(value.name for value in graph.output))}
+
+
 def _used(graph: onnx.GraphProto) -> set[str]:
-    used = set()
-    for node in graph.node:
-        used.update(node.input)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                used |= _used(inner)  # a subgraph sees the outer names
-                used.update(value.name for value in inner.output)
-    return used
+    return {name for node in graph.node for name in (*node.input, *captured(node))}
 
 
-def _replace(field, items) -> None:  # type: ignore[no-untyped-def]  # protobuf's repeated fields have no usable type
+def replace(field, items) -> None:  # type: ignore[no-untyped-def]  # protobuf's repeated fields have no usable type
+    """Put other items into a repeated field."""
     kept = list(items)
     del field[:]
     field.extend(kept)

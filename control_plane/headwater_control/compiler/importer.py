@@ -1,9 +1,8 @@
 """From an ONNX file to a bundle: a manifest, a graph, and the first version's parameters, proved to train."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,17 @@ import onnx
 from headwater_wire import digests
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, check_model
-from headwater_wire.manifest import Loss, Manifest, Parameter
-from headwater_wire.tensors import write_vector
+from headwater_wire.manifest import Loss, Manifest, Parameter, Step, TensorSpec, parse
+from headwater_wire.messages import Blob
+from headwater_wire.tensors import write_tensors, write_vector
 
-from headwater_control.compiler import checks, constants, differentiable, losses, proof, signature
+from headwater_control.compiler import checks, constants, differentiable, lora, losses, proof, selection, signature
+from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
+from headwater_control.compiler.autodiff.optimizers import inputs as scalars
 from headwater_control.compiler.errors import CompileError
+from headwater_control.compiler.training import compile_graphs
+
+_PLAIN = "sgd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,8 @@ class Imported:
     """Files in the output folder, and what is worth telling."""
 
     manifest_path: Path
-    graph_path: Path
     parameters_path: Path  # safetensors: the first version
+    blob_paths: tuple[Path, ...]  # what the manifest names, each under its digest
     elements: int
     notes: tuple[str, ...]
 
@@ -34,11 +39,11 @@ def import_model(
 ) -> Imported:
     """Make a bundle in `out_dir` and prove that it trains; raise `CompileError`, whose message says what to do.
 
-    `trainable` are name patterns (fnmatch); none: everything that can train. `output`: which one the loss reads.
+    `trainable` are selectors (`selection`), or one "lora:RANK"; none: everything that can train. `output`: which one
+    the loss reads. `loss` is spelled as `losses` says.
     """
     imported = make_bundle(onnx_path, out_dir, model, loss, trainable, output)
-    note = proof.prove(out_dir)
-    return replace(imported, notes=(*imported.notes, note)) if note else imported
+    return replace(imported, notes=(*imported.notes, *proof.prove(out_dir)))
 
 
 def make_bundle(
@@ -54,17 +59,22 @@ def make_bundle(
     inputs = signature.inputs(proto.graph)
     outputs = signature.outputs(proto, inputs)
     chosen, softmax_note = losses.choose(proto.graph, outputs, loss, output)
-    tensors, notes = _select(proto.graph, chosen, trainable)
+    if rank := lora.rank_of(trainable):
+        lora.add(proto.graph, rank)
+        trainable = (f"*{lora.A}", f"*{lora.B}")
+    tensors, notes = selection.select(proto.graph, chosen.output, trainable)
     _declare(proto, chosen.output)
     notes = [note for note in (softmax_note, *notes, *_remarks(proto.graph)) if note]
 
     parameters, vector = _lay_out(tensors)
-    graph_bytes = proto.SerializeToString(deterministic=True)
     training = {parameter.name for parameter in parameters}
     frozen = [t for t in proto.graph.initializer if t.name not in training and differentiable.is_weightlike(t)]
+    folder = _Folder(out_dir)
+    graph = folder.keep(proto.SerializeToString(deterministic=True))
     manifest = Manifest(
         model=name,
-        graph=digests.of_bytes(graph_bytes),
+        graph=graph,
+        step=_step(folder, proto, inputs, chosen, parameters, _PLAIN),
         inputs=inputs,
         outputs=outputs,
         loss=chosen,
@@ -72,53 +82,81 @@ def make_bundle(
         frozen=tuple(tensor.name for tensor in frozen),
         frozen_digests=tuple(digest(constants.array(tensor)) for tensor in frozen),
     )
-    out_dir.mkdir(parents=True, exist_ok=True)
-    imported = Imported(
-        out_dir / "manifest.json", out_dir / "graph.onnx", out_dir / "parameters.safetensors", len(vector), tuple(notes)
+    write_vector(folder.parameters, parameters, vector)
+    return folder.imported(manifest, notes)
+
+
+def compile_bundle(manifest_path: Path, graph_path: Path, training: str, out_dir: Path) -> Imported:
+    """Make a model's bundle for another way of training, such as "adam+clip_norm"; there are no parameters in it."""
+    try:
+        description = parse(manifest_path.read_bytes())
+    except Malformed as error:
+        raise CompileError(f"the model's bundle can't be read ({error}): import the model again") from error
+    folder = _Folder(out_dir)
+    graph = graph_path.read_bytes()
+    folder.keep(graph)
+    proto = onnx.load_from_string(graph)
+    step = _step(folder, proto, description.inputs, description.loss, description.parameters, training)
+    return folder.imported(replace(description, step=step), ())
+
+
+def _step(
+    folder: "_Folder",
+    proto: onnx.ModelProto,
+    inputs: Sequence[TensorSpec],
+    loss: Loss,
+    parameters: Sequence[Parameter],
+    training: str,
+) -> Step:
+    """Differentiate, and keep what a device needs for it."""
+    optimizer, *extras = training.split("+")
+    options = Options(**dict.fromkeys(extras, True))
+    made = compile_graphs(proto, inputs, loss, [parameter.name for parameter in parameters], optimizer, options)
+    chosen = OPTIMIZERS[optimizer]
+    return Step(
+        train=folder.keep(made.train.SerializeToString(deterministic=True)),
+        evaluation=folder.keep(made.evaluation.SerializeToString(deterministic=True)),
+        constants=folder.keep_tensors(made.constants),
+        optimizer=optimizer,
+        slots=chosen.slots,
+        scalars=scalars(chosen, options),
     )
-    imported.manifest_path.write_bytes(manifest.to_bytes())
-    imported.graph_path.write_bytes(graph_bytes)
-    write_vector(imported.parameters_path, parameters, vector)
-    return imported
+
+
+class _Folder:
+    """Where a bundle is put: manifest.json, parameters.safetensors, and blobs/ by digest."""
+
+    def __init__(self, path: Path) -> None:
+        self.manifest, self.parameters = path / "manifest.json", path / "parameters.safetensors"
+        self._blobs = path / "blobs"
+        self._blobs.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, data: bytes) -> Blob:
+        """Put a blob."""
+        blob = digests.of_bytes(data)
+        (self._blobs / blob.digest).write_bytes(data)
+        return blob
+
+    def keep_tensors(self, tensors: Mapping[str, np.ndarray]) -> Blob | None:
+        """Put tensors as one blob; none: no blob."""
+        if not tensors:
+            return None
+        unnamed = self._blobs / "tensors"
+        write_tensors(unnamed, tensors)
+        blob = digests.of_file(unnamed)
+        unnamed.rename(self._blobs / blob.digest)
+        return blob
+
+    def imported(self, manifest: Manifest, notes: Sequence[str]) -> Imported:
+        """Put the manifest, and say what is here."""
+        self.manifest.write_bytes(manifest.to_bytes())
+        blobs = tuple(sorted(self._blobs.iterdir()))
+        return Imported(self.manifest, self.parameters, blobs, manifest.elements, tuple(notes))
 
 
 def digest(values: np.ndarray) -> Digest:
     """Name a constant's values: SHA-256 of its little-endian bytes."""
     return Digest(hashlib.sha256(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest())
-
-
-def _select(graph: onnx.GraphProto, loss: Loss, patterns: Sequence[str]) -> tuple[list[onnx.TensorProto], list[str]]:
-    """Choose what trains, in the graph's order, and note what doesn't and why."""
-    flowing = differentiable.reached(graph, loss.output)
-    obstacles = {tensor.name: differentiable.obstacle(graph, tensor, flowing) for tensor in graph.initializer}
-    able = [tensor for tensor in graph.initializer if not obstacles[tensor.name]]
-    if not able:
-        raise CompileError(
-            f"the model has nothing to train: no float32 constant reaches {loss.output!r} through derivatives"
-        )
-    for pattern in patterns:
-        if not any(fnmatchcase(tensor.name, pattern) for tensor in able):
-            raise CompileError(_unmatched(pattern, able, obstacles))
-    if patterns:
-        chosen = [tensor for tensor in able if any(fnmatchcase(tensor.name, pattern) for pattern in patterns)]
-    else:
-        chosen = [tensor for tensor in able if tensor.dims] or able
-    names = {tensor.name for tensor in chosen}
-    notes = []
-    for tensor in graph.initializer:
-        if tensor.name in names or not differentiable.is_weightlike(tensor):
-            continue
-        why = obstacles[tensor.name] or ("no pattern names it" if patterns else "a single number; name it to train it")
-        notes.append(f"{tensor.name!r} is frozen: {why}")
-    return chosen, notes
-
-
-def _unmatched(pattern: str, able: Sequence[onnx.TensorProto], obstacles: dict[str, str]) -> str:
-    for name, why in obstacles.items():
-        if why and fnmatchcase(name, pattern):
-            return f"{name!r}, which {pattern!r} names, can't train: {why}"
-    told = ", ".join(tensor.name for tensor in able[:12]) + (" …" if len(able) > 12 else "")
-    return f"no parameter's name matches {pattern!r}; those that can train are {told}"
 
 
 def _lay_out(tensors: Sequence[onnx.TensorProto]) -> tuple[tuple[Parameter, ...], np.ndarray]:

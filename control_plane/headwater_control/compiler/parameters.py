@@ -29,8 +29,8 @@ def import_version(manifest_path: Path, source_path: Path, out_path: Path) -> No
     missing = [parameter.name for parameter in description.parameters if parameter.name not in found]
     if missing:
         raise CompileError(
-            f"{len(missing)} of {len(description.parameters)} parameters are missing in {source_path.name}, "
-            f"as {', '.join(missing[:6])}; it holds {', '.join(list(found)[:6]) or 'nothing'}: use the model's names"
+            f"{len(missing)} of {len(description.parameters)} parameters are missing in the file, such as "
+            f"{', '.join(missing[:6])}; it holds {', '.join(list(found)[:6]) or 'nothing'}: use the model's names"
         )
     vector = np.empty(description.elements, np.float32)
     for parameter in description.parameters:
@@ -68,10 +68,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
             return read_tensors(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, Malformed) as error:
-        raise CompileError(f"{path.name} can't be read: {error}") from error
+        why = str(error).replace(path.name, "it")  # that name is a temporary one, and tells nobody anything
+        raise CompileError(f"the file can't be read: {why}") from error
     try:
         model = checks.parse(path)
     except CompileError as error:
-        raise CompileError(f"{path.name} holds no parameters (safetensors, npz or ONNX): {error}") from error
+        raise CompileError(f"the file holds no parameters (safetensors, npz or ONNX): {error}") from error
     constants.gather(model)
     return {tensor.name: constants.array(tensor) for tensor in model.graph.initializer}

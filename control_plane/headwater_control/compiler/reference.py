@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 from headwater_control.compiler.errors import CompileError
 
+Array = NDArray[Any]
 _SILENT = 4  # what goes wrong is told in the error
 
 
-def inputs(specs: Sequence[TensorSpec], examples: int) -> dict[str, NDArray[Any]]:
+def inputs(specs: Sequence[TensorSpec], examples: int) -> dict[str, Array]:
     """Make the same examples each time: floats from N(0, 1); whole numbers 0 or 1, which any embedding takes."""
     random = np.random.default_rng(0)
-    made: dict[str, NDArray[Any]] = {}
+    made: dict[str, Array] = {}
     for spec in specs:
         shape = (examples, *spec.shape)
         floats = np.dtype(spec.dtype).kind == "f"
-        values: NDArray[Any] = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
+        values: Array = random.standard_normal(shape) if floats else random.integers(0, 2, shape)
         made[spec.name] = values.astype(spec.dtype)
     return made
 
 
-def run(model: bytes, *feeds: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+def run(model: bytes, *feeds: dict[str, Array]) -> list[dict[str, Array]]:
     """Give the model's outputs by name, for one feed after the other; raise `CompileError` if it does not run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT

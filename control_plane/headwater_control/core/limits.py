@@ -41,6 +41,13 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "epochs": Range(1, 100_000),
         "batch_size": Range(1, 1_000_000),
         "learning_rate": Range(0, 1_000_000, above=True),
+        "momentum": Range(0, 1, below=True),
+        "beta1": Range(0, 1, below=True),
+        "beta2": Range(0, 1, below=True),
+        "epsilon": Range(0, 1, above=True),
+        "weight_decay": Range(0, 1_000),
+        "clip_norm": Range(0, 1_000_000),
+        "proximal": Range(0, 1_000),
         "holdout": Range(0, 1, below=True),
         "seed": Range(0, (1 << 63) - 1),
     }

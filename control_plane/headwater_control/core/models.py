@@ -9,7 +9,7 @@ from headwater_wire.messages import Blob
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An imported ONNX graph: its bundle is the manifest's blob, which names the graph's."""
+    """An imported ONNX graph: its bundle is the blob of the manifest for plain training, which names the graph's."""
 
     name: ModelName
     bundle: Blob
@@ -17,6 +17,16 @@ class Model:
     loss: str
     elements: int  # trainable numbers: the length of the flat vector
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """How a model is trained in one way (`core.training`): the manifest's blob, and those it names."""
+
+    model: ModelName
+    training: str
+    manifest: Blob
+    files: tuple[Blob, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _select(view: Snapshot, now: datetime) -> tuple[Decision, ...]:
     match draw(view.run.spec, view.round.number, view.devices, view.manifest, now, view.patience):
         case Draw() as drawn:
             return (Ask(drawn),)
-        case Shortage(reason) if reason != view.round.reason:
+        case Shortage(reason) if reason != view.round.reason or reason != view.run.reason:
             return (Wait(reason),)
         case Shortage():
             return ()

@@ -70,6 +70,14 @@ class RunSpec:
     epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 0.05
+    optimizer: str = "sgd"
+    momentum: float = 0.9  # momentum, nesterov
+    beta1: float = 0.9  # adam, adamw
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0  # of a step's whole gradient; 0: as it is
+    proximal: float = 0.0  # FedProx: the pull towards the round's base version
     holdout: float = 0.2
     seed: int = 0
     reproducible: bool = False  # over_select 1, wait for all, one thread: same seeds, same machine, same bits

@@ -113,7 +113,7 @@ def _summary(obstacles: Iterable[tuple[Device, Obstacle | None]]) -> str:
 def _mismatch(card: DatasetCard, manifest: Manifest) -> str:
     """Say how a dataset's columns differ from what the model reads; "" if they fit."""
     columns = {column.name: column for column in card.columns}
-    for wanted in (*manifest.inputs, manifest.loss.label):
+    for wanted in filter(None, (*manifest.inputs, manifest.loss.label)):
         column = columns.get(wanted.name)
         if column is None:
             known = ", ".join(sorted(columns)) or "none"

@@ -47,22 +47,12 @@ class ProcessOffload:
 
     async def import_model(self, job: ImportJob) -> Imported:
         """Check, make the bundle, and prove once that it trains."""
-        done = await self._compile(
-            "import_model",
-            str(job.onnx_path),
-            str(job.out_dir),
-            job.model,
-            job.loss,
-            list(job.trainable),
-            job.output,
-        )
-        return Imported(
-            manifest_path=Path(done["manifest_path"]),
-            graph_path=Path(done["graph_path"]),
-            parameters_path=Path(done["parameters_path"]),
-            elements=done["elements"],
-            notes=tuple(done["notes"]),
-        )
+        arguments = (str(job.onnx_path), str(job.out_dir), job.model, job.loss, list(job.trainable), job.output)
+        return _imported(await self._compile("import_model", *arguments))
+
+    async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
+        """Make a model's bundle for another way of training."""
+        return _imported(await self._compile("compile_bundle", str(manifest), str(graph), training, str(out_dir)))
 
     async def import_version(self, manifest: Path, source: Path, out_path: Path) -> None:
         """Turn centrally retrained parameters (safetensors, npz or ONNX, by name) into a version's file."""
@@ -178,6 +168,16 @@ async def _exchange(process: Process, line: bytes) -> bytes:
         process.stdin.write(line)
         await process.stdin.drain()
     return await process.stdout.readline()
+
+
+def _imported(done: dict[str, Any]) -> Imported:
+    return Imported(
+        manifest_path=Path(done["manifest_path"]),
+        parameters_path=Path(done["parameters_path"]),
+        blob_paths=tuple(Path(path) for path in done["blob_paths"]),
+        elements=done["elements"],
+        notes=tuple(done["notes"]),
+    )
 
 
 def _result(answer: dict[str, Any]) -> Any:

@@ -13,13 +13,16 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from headwater_wire.errors import WireError
 
 from headwater_control import strategies
 from headwater_control.compiler.errors import CompileError
 from headwater_control.strategies.merge import merge as fold
+
+if TYPE_CHECKING:
+    from headwater_control.compiler.importer import Imported
 
 _MAX_SENTENCE = 4000
 
@@ -36,11 +39,21 @@ def import_model(onnx: str, out_dir: str, model: str, loss: str, trainable: list
     """Make a bundle; say what it is and where."""
     from headwater_control.compiler.importer import import_model as run
 
-    imported = run(Path(onnx), Path(out_dir), model, loss, tuple(trainable), output)
+    return _told(run(Path(onnx), Path(out_dir), model, loss, tuple(trainable), output))
+
+
+def compile_bundle(manifest: str, graph: str, training: str, out_dir: str) -> dict[str, Any]:
+    """Make a model's bundle for another way of training."""
+    from headwater_control.compiler.importer import compile_bundle as run
+
+    return _told(run(Path(manifest), Path(graph), training, Path(out_dir)))
+
+
+def _told(imported: "Imported") -> dict[str, Any]:
     return {
         "manifest_path": str(imported.manifest_path),
-        "graph_path": str(imported.graph_path),
         "parameters_path": str(imported.parameters_path),
+        "blob_paths": [str(path) for path in imported.blob_paths],
         "elements": imported.elements,
         "notes": list(imported.notes),
     }
@@ -61,7 +74,9 @@ def compose(manifest: str, graph: str, parameters: str, out_dir: str) -> list[st
 
 
 # The compiler is imported by the job that needs it: onnx and onnxruntime take a second and 100 MB.
-_JOBS: dict[str, Callable[..., Any]] = {job.__name__: job for job in (merge, import_model, import_version, compose)}
+_JOBS: dict[str, Callable[..., Any]] = {
+    job.__name__: job for job in (merge, import_model, compile_bundle, import_version, compose)
+}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from headwater_control.ports.offload import Imported, ImportJob, MergeJob, Offlo
 from headwater_control.ports.publisher import Assign, Deploy, Downward, Publisher, Ring, Withdraw
 from headwater_control.ports.store import (
     AlreadyExists,
+    Bundles,
     Busy,
     Devices,
     Fenced,
@@ -22,6 +23,7 @@ __all__ = [
     "AlreadyExists",
     "Assign",
     "Blobs",
+    "Bundles",
     "Busy",
     "Clock",
     "Deploy",

@@ -24,8 +24,8 @@ class Imported:
     """Files in `out_dir`, and what is worth telling."""
 
     manifest_path: Path
-    graph_path: Path
     parameters_path: Path  # safetensors: the first version
+    blob_paths: tuple[Path, ...]  # what the manifest names, each under its digest
     elements: int
     notes: tuple[str, ...]
 
@@ -46,6 +46,9 @@ class Offload(Protocol):
 
     async def import_model(self, job: ImportJob) -> Imported:
         """Check, make the bundle, and prove once that it trains."""
+
+    async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
+        """Make a model's bundle for another way of training: its manifest and blobs; there are no new parameters."""
 
     async def import_version(self, manifest: Path, source: Path, out_path: Path) -> None:
         """Turn centrally retrained parameters (safetensors, npz or ONNX, by name) into a version's file."""

@@ -9,7 +9,7 @@ from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, Ta
 from headwater_wire.messages import Blob, Metrics, Progress
 
 from headwater_control.core.fleet import Beat, Device
-from headwater_control.core.models import Model, Release, Version
+from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
 
@@ -70,6 +70,16 @@ class Models(Protocol):
 
     async def set_release(self, version: VersionId, release: Release) -> None:
         """Remember what was composed for a version."""
+
+
+class Bundles(Protocol):
+    """The ways in which models are trained."""
+
+    async def add(self, bundle: Bundle) -> None:
+        """Insert, or replace."""
+
+    async def get(self, model: ModelName, training: str) -> Bundle | None:
+        """Read one."""
 
 
 class Runs(Protocol):
@@ -170,6 +180,8 @@ class Transaction(Protocol):
     def devices(self) -> Devices: ...
     @property
     def models(self) -> Models: ...
+    @property
+    def bundles(self) -> Bundles: ...
     @property
     def runs(self) -> Runs: ...
     @property

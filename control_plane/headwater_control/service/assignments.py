@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from headwater_wire.messages import Deployment, Task
 
 from headwater_control.core.assignment import assignment
-from headwater_control.core.models import Model, Version
+from headwater_control.core.models import Bundle, Version
 from headwater_control.core.rollout import DeploymentRecord
 from headwater_control.core.runs import Round, Run, TaskRecord
+from headwater_control.core.training import training
 from headwater_control.ports import Transaction
-from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.lookup import find_bundle, find_run, find_version
 
 
 async def spell_tasks(tx: Transaction, records: Sequence[TaskRecord]) -> tuple[Task, ...]:
     """Give the tasks as they travel."""
-    rounds: dict[tuple[str, int], tuple[Run, Round, Model, Version]] = {}
+    rounds: dict[tuple[str, int], tuple[Run, Round, Bundle, Version]] = {}
     spelled = []
     for task in records:
         key = (task.run, task.round)
@@ -22,10 +23,10 @@ async def spell_tasks(tx: Transaction, records: Sequence[TaskRecord]) -> tuple[T
             run = await find_run(tx, task.run)
             record = await tx.runs.round(task.run, task.round)
             assert record is not None  # the task's foreign key
-            model = await find_model(tx, run.spec.model)
-            rounds[key] = run, record, model, await find_version(tx, record.base)
-        run, record, model, base = rounds[key]
-        spelled.append(assignment(run, record, task, model, base))
+            bundle = await find_bundle(tx, run.spec.model, training(run.spec))
+            rounds[key] = run, record, bundle, await find_version(tx, record.base)
+        run, record, bundle, base = rounds[key]
+        spelled.append(assignment(run, record, task, bundle, base))
     return tuple(spelled)
 
 

@@ -10,9 +10,10 @@ from headwater_wire.messages import Blob, Metrics, Offer, Phase, Progress, Recei
 
 from headwater_control.core.assignment import CODEC
 from headwater_control.core.runs import RunState, TaskRecord, TaskState
+from headwater_control.core.training import training
 from headwater_control.ports import Staging, Transaction, Unusable
 from headwater_control.service.errors import NotFound
-from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.lookup import find_bundle, find_model, find_run, find_version
 from headwater_control.service.mismatches import ATTEMPTS
 from headwater_control.service.spent import forget
 from headwater_control.service.work import work
@@ -171,9 +172,9 @@ async def _needing(tx: Transaction, device: DeviceId, digest: Digest) -> TaskId 
     """Find the oldest open task of a device that needs a blob."""
     for task in await tx.tasks.open_of(device):
         run = await find_run(tx, task.run)
-        model = await find_model(tx, run.spec.model)
+        bundle = await find_bundle(tx, run.spec.model, training(run.spec))
         record = await tx.runs.round(task.run, task.round)
-        needed: list[Blob] = [model.bundle, model.graph]
+        needed: list[Blob] = [bundle.manifest, *bundle.files]
         if record is not None:
             needed.append((await find_version(tx, record.base)).parameters)
         if any(blob.digest == digest for blob in needed):

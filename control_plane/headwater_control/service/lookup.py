@@ -4,7 +4,7 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import ModelName, RunId, VersionId
 from headwater_wire.manifest import Manifest, parse
 
-from headwater_control.core.models import Model, Version
+from headwater_control.core.models import Bundle, Model, Version
 from headwater_control.core.runs import Run
 from headwater_control.ports import Blobs, Transaction
 from headwater_control.service.errors import Conflict, NotFound
@@ -17,6 +17,14 @@ async def find_model(tx: Transaction, name: str) -> Model:
         known = ", ".join(known.name for known in await tx.models.all()) or "none; import one first"
         raise NotFound(f"there is no model {name[:80]!r} (models: {known})")
     return model
+
+
+async def find_bundle(tx: Transaction, model: ModelName, training: str) -> Bundle:
+    """Read how a model is trained in one way; raise `NotFound`."""
+    bundle = await tx.bundles.get(model, training)
+    if bundle is None:
+        raise NotFound(f"model {model} was never compiled for {training}: start a run with it")
+    return bundle
 
 
 async def find_version(tx: Transaction, version: VersionId) -> Version:

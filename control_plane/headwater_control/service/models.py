@@ -6,11 +6,13 @@ from pathlib import Path
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import ModelName, VersionId, check_model
-from headwater_wire.manifest import LOSSES, parse
+from headwater_wire.manifest import LOSSES
 from headwater_wire.messages import Blob
 
 from headwater_control.core.models import Model, Release, Version
+from headwater_control.core.training import PLAIN
 from headwater_control.ports import AlreadyExists, ImportJob, Transaction, Unusable
+from headwater_control.service.bundles import keep_bundle
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_version
 from headwater_control.service.workspace import workspace
@@ -37,8 +39,8 @@ async def import_model(
 ) -> ImportedModel:
     """Make a model of an ONNX file. Raises `Invalid` (why it can't be trained, and what to do) or `Conflict`."""
     model_name = _checked(name)
-    if loss not in LOSSES:
-        raise Invalid(f"there is no loss {loss[:80]!r}: choose one of {', '.join(LOSSES)}")
+    if (kind := loss.partition(":")[0]) not in LOSSES:
+        raise Invalid(f"there is no loss {kind[:80]!r}: choose one of {', '.join(LOSSES)}")
     async with world.store.read() as tx:
         if await tx.models.get(model_name) is not None:
             raise Conflict(f"there is a model {name} already: choose another name")
@@ -48,15 +50,14 @@ async def import_model(
             made = await world.offload.import_model(job)
         except Unusable as error:
             raise Invalid(str(error)) from error
-        manifest = parse(made.manifest_path.read_bytes())
-        graph = await world.blobs.adopt(made.graph_path)
         parameters = await world.blobs.adopt(made.parameters_path)
-        bundle = await world.blobs.put(manifest.to_bytes())
+        manifest, bundle = await keep_bundle(world, made, PLAIN)
     now = world.clock.now()
-    model = Model(model_name, bundle, graph, loss, made.elements, now)
+    model = Model(model_name, bundle.manifest, manifest.graph, loss, made.elements, now)
     try:
         async with world.store.write() as tx:
             await tx.models.add(model)
+            await tx.bundles.add(bundle)
             version = await tx.models.add_version(
                 model_name, parameters, parent=None, run=None, round_number=None, at=now
             )

@@ -130,7 +130,7 @@ class Heartbeat(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("train", "epochs", "batch_size", "learning_rate", "seed", "holdout", "threads", "codec")
+    __slots__ = ("train", "epochs", "batch_size", "learning_rate", "seed", "holdout", "threads", "codec", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "clip_norm", "proximal")
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +139,13 @@ class Plan(_message.Message):
     HOLDOUT_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    MOMENTUM_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    PROXIMAL_FIELD_NUMBER: _ClassVar[int]
     train: bool
     epochs: int
     batch_size: int
@@ -147,7 +154,14 @@ class Plan(_message.Message):
     holdout: float
     threads: int
     codec: str
-    def __init__(self, train: _Optional[bool] = ..., epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., seed: _Optional[int] = ..., holdout: _Optional[float] = ..., threads: _Optional[int] = ..., codec: _Optional[str] = ...) -> None: ...
+    momentum: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip_norm: float
+    proximal: float
+    def __init__(self, train: _Optional[bool] = ..., epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., seed: _Optional[int] = ..., holdout: _Optional[float] = ..., threads: _Optional[int] = ..., codec: _Optional[str] = ..., momentum: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ..., clip_norm: _Optional[float] = ..., proximal: _Optional[float] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("id", "run", "round", "device", "dataset", "bundle", "base", "base_version", "plan", "deadline_ms")

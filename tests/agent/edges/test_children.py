@@ -17,7 +17,7 @@ from tests.fakes import agent_worker
 from tests.fakes.agent_home import until
 
 JOB = Check("a", "b", 0.1)
-TRAIN = Train("t1", "m", "g", "b", "d", DatasetConfig("n", "npz", "p", ()), Plan())
+TRAIN = Train("t1", "m", (), "b", "d", DatasetConfig("n", "npz", "p", ()), Plan())
 
 
 def command(*deeds: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Bundles made by hand, small enough to foresee what training does to them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from headwater_agent.training.engine import Bundle
+from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
+from headwater_control.compiler.autodiff.optimizers import inputs as scalars
+from headwater_control.compiler.errors import CompileError
+from headwater_control.compiler.training import compile_graphs
 from headwater_wire import digests
-from headwater_wire.ids import ModelName
-from headwater_wire.manifest import Loss, Manifest, Parameter, TensorSpec
+from headwater_wire.ids import Digest, ModelName
+from headwater_wire.manifest import Loss, Manifest, Parameter, Step, TensorSpec
+from headwater_wire.messages import Blob
 from headwater_wire.tensors import write_vector
 from onnx import TensorProto, helper, numpy_helper
+
+from tests.support.steps import UNREAD
 
 Array = npt.NDArray[np.float32]
 
@@ -27,6 +35,11 @@ class Files:
     base_path: Path
     base: Array
 
+    @property
+    def blobs(self) -> tuple[tuple[Digest, str], ...]:
+        """Name the bundle's blobs and their places, as a job does."""
+        return tuple((digest, str(path)) for digest, path in self.bundle.files.items())
+
 
 def make(
     folder: Path,
@@ -39,8 +52,13 @@ def make(
     outputs: int,
     output: str = "y",
     opset: int = 17,
+    optimizer: str = "sgd",
+    options: Options | None = None,
 ) -> Files:
-    """Write a bundle of a graph from "x" [batch, features] to "y" [batch, outputs]."""
+    """Write a bundle of a graph from "x" [batch, features] to "y" [batch, outputs].
+
+    One that Headwater's compiler refuses has a step that can't be taken: there is another engine to try it with.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     graph = helper.make_graph(
         nodes,
@@ -59,23 +77,52 @@ def make(
         offset += parameters[-1].elements
     classes = outputs if loss == "cross_entropy" else 0
     label = TensorSpec("label", "int64", ()) if classes else TensorSpec("label", "float32", (outputs,))
+    inputs, wanted = (TensorSpec("x", "float32", (features,)),), Loss(loss, output, label, classes)
+    files = {digests.of_file(graph_path).digest: graph_path}
+    step = UNREAD
+    with suppress(CompileError):
+        made = compile_graphs(inferred, inputs, wanted, trainable, optimizer, options)
+        step = Step(
+            train=_keep(files, folder / "train.onnx", made.train.SerializeToString()),
+            evaluation=_keep(files, folder / "evaluation.onnx", made.evaluation.SerializeToString()),
+            constants=None,
+            optimizer=optimizer,
+            slots=OPTIMIZERS[optimizer].slots,
+            scalars=scalars(OPTIMIZERS[optimizer], options or Options()),
+        )
     manifest = Manifest(
         model=ModelName("test"),
         graph=digests.of_file(graph_path),
-        inputs=(TensorSpec("x", "float32", (features,)),),
+        inputs=inputs,
         outputs=(TensorSpec("y", "float32", (outputs,)),),
-        loss=Loss(loss, output, label, classes),
+        loss=wanted,
         parameters=tuple(parameters),
         frozen=(),
+        step=step,
     )
     manifest_path, base_path = folder / "manifest.json", folder / "base.safetensors"
     manifest_path.write_bytes(manifest.to_bytes())
     base = np.concatenate([tensors[name].reshape(-1) for name in trainable])
     write_vector(base_path, manifest.parameters, base)
-    return Files(Bundle(manifest, graph_path), manifest_path, graph_path, base_path, base)
+    return Files(Bundle(manifest, files), manifest_path, graph_path, base_path, base)
 
 
-def linear(folder: Path, *, loss: str = "cross_entropy", features: int = 4, outputs: int = 3) -> Files:
+def _keep(files: dict[Digest, Path], path: Path, data: bytes) -> Blob:
+    path.write_bytes(data)
+    blob = digests.of_bytes(data)
+    files[blob.digest] = path
+    return blob
+
+
+def linear(
+    folder: Path,
+    *,
+    loss: str = "cross_entropy",
+    features: int = 4,
+    outputs: int = 3,
+    optimizer: str = "sgd",
+    options: Options | None = None,
+) -> Files:
     """Write a bundle of y = x·w + b, with "b" before "w" in the flat vector, unlike in the graph."""
     random = np.random.default_rng(7)
     return make(
@@ -89,4 +136,6 @@ def linear(folder: Path, *, loss: str = "cross_entropy", features: int = 4, outp
         loss=loss,
         features=features,
         outputs=outputs,
+        optimizer=optimizer,
+        options=options,
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset
-from headwater_agent.training.engine import Batch, Vector
+from headwater_agent.training.engine import Batch, Score, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 from headwater_wire.messages import Plan
@@ -24,7 +24,7 @@ class Recorder:
         self._poison = poison
         self._vector = np.zeros(0, np.float32)
 
-    def load(self, vector: Vector, seed: int) -> None:
+    def load(self, vector: Vector, plan: Plan) -> None:
         self._vector = vector.copy()
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
@@ -32,10 +32,10 @@ class Recorder:
         self._vector += np.float32(learning_rate + self._poison)
         return self._losses[min(len(self.trained), len(self._losses)) - 1]
 
-    def evaluate(self, batch: Batch) -> tuple[float, float]:
+    def evaluate(self, batch: Batch) -> Score:
         assert not self.trained, "the base is scored, before anything is trained"
         self.scored += batch["label"].tolist()
-        return self._score * len(batch["label"]), 1.0
+        return Score(self._score * len(batch["label"]), 1.0)
 
     def vector(self) -> Vector:
         return self._vector.copy()

@@ -27,7 +27,7 @@ from headwater_agent.training.protocol import (
     Trained,
     dump,
 )
-from headwater_wire import codecs, digests, tensors
+from headwater_wire import codecs, digests, manifest, tensors
 from headwater_wire.messages import Plan
 
 from tests.agent.training import bundles
@@ -56,12 +56,18 @@ def job(tmp_path: Path) -> Train:
     return Train(
         "task-1",
         str(files.manifest_path),
-        str(files.graph_path),
+        files.blobs,
         str(files.base_path),
         str(tmp_path / "delta"),
         dataset,
         PLAN,
     )
+
+
+def graph_of(job: Train) -> str:
+    """Name the file of the job's graph, which runs as a model."""
+    graph = manifest.parse(Path(job.manifest_path).read_bytes()).graph
+    return dict(job.files)[graph.digest]
 
 
 def read_delta(job: Train) -> np.ndarray:
@@ -209,10 +215,10 @@ def test_checking_agrees_with_the_reference(worker: Worker, job: Train, tmp_path
     y = (x @ base[3:].reshape(4, 3) + base[:3]).astype(np.float32)
     reference = tmp_path / "reference.safetensors"
     tensors.write_tensors(reference, {"input.x": x, "output.y": y})
-    assert worker.do(Check(job.graph_path, str(reference), 1e-4)) == Checked("")
+    assert worker.do(Check(graph_of(job), str(reference), 1e-4)) == Checked("")
     y[1, 2] += 1
     tensors.write_tensors(reference, {"input.x": x, "output.y": y})
-    reply = worker.do(Check(job.graph_path, str(reference), 1e-4))
+    reply = worker.do(Check(graph_of(job), str(reference), 1e-4))
     assert isinstance(reply, Checked) and "'y' differs from the reference by up to 1 in 1 of 9" in reply.problem
 
 
@@ -313,6 +319,6 @@ def test_the_constant_engine_needs_no_runtime(job: Train) -> None:
     """For benches: every number moves by rate times steps, and the graph isn't even read."""
     plan = replace(PLAN, learning_rate=0.5, epochs=2, batch_size=100)
     with Worker("constant") as worker:
-        reply = worker.do(replace(job, graph_path="/nowhere", plan=plan))
+        reply = worker.do(replace(job, files=(), plan=plan))
     assert isinstance(reply, Trained)
     np.testing.assert_allclose(read_delta(job), np.ones(15), rtol=1e-6)  # base + 1 − base, in float32

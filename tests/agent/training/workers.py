@@ -18,7 +18,7 @@ DEADLINE_S = 60.0
 class Worker:
     """One child. Ends with its context."""
 
-    def __init__(self, engine: str = "native", env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, engine: str = "portable", env: Mapping[str, str] | None = None) -> None:
         self.steps: list[Stepped] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine],

@@ -2,15 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from headwater_wire import manifest
 from onnx import TensorProto, helper, numpy_helper
 
 N = helper.make_node
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+class Bundled(Protocol):
+    """What an import tells, of the compiler or of the port it is called through."""
+
+    @property
+    def manifest_path(self) -> Path: ...
+    @property
+    def blob_paths(self) -> tuple[Path, ...]: ...
+
+
+def graph_path(imported: Bundled) -> Path:
+    """Name the file of a bundle's graph."""
+    digest = manifest.parse(imported.manifest_path.read_bytes()).graph.digest
+    return next(path for path in imported.blob_paths if path.name == digest)
 
 
 def weights(*shape: int) -> npt.NDArray[np.float32]:

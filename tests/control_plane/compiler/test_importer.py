@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from headwater_wire import digests, manifest, tensors
 from headwater_wire.manifest import Loss, Parameter, TensorSpec
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.control_plane.compiler.graphs import FLOAT, INT64, N, info, mlp, model, save, weights
+from tests.control_plane.compiler.graphs import FLOAT, INT64, N, graph_path, info, mlp, model, save, weights
 
 
 def bundle(
@@ -49,7 +48,7 @@ def test_a_bundle_is_what_a_device_needs(tmp_path: Path) -> None:
     proto = mlp()
     imported = bundle(tmp_path, proto)
     described = manifest.parse(imported.manifest_path.read_bytes())
-    assert described.graph == digests.of_file(imported.graph_path)
+    assert described.graph == digests.of_file(graph_path(imported))
     assert described.inputs == (TensorSpec("x", "float32", (8,)),)
     assert described.outputs == (TensorSpec("y", "float32", (3,)),)
     assert described.loss == Loss("cross_entropy", "y", TensorSpec("label", "int64", ()), 3)
@@ -69,7 +68,7 @@ def test_a_bundle_is_what_a_device_needs(tmp_path: Path) -> None:
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     """A bundle is content-addressed, so importing twice is importing once."""
     one, other = bundle(tmp_path / "one", mlp()), bundle(tmp_path / "other", mlp())
-    for name in ("manifest_path", "graph_path", "parameters_path"):
+    for name in ("manifest_path", "parameters_path"):
         assert getattr(one, name).read_bytes() == getattr(other, name).read_bytes()
 
 
@@ -79,7 +78,7 @@ def test_what_exporters_write_beside_the_graph_is_left_out(tmp_path: Path) -> No
     proto.graph.node[0].doc_string = "/home/somebody/secret.py"
     proto.doc_string = proto.producer_version = "/home/somebody"
     proto.metadata_props.add(key="path", value="/home/somebody")
-    assert b"somebody" not in bundle(tmp_path, proto).graph_path.read_bytes()
+    assert b"somebody" not in graph_path(bundle(tmp_path, proto)).read_bytes()
 
 
 def test_patterns_choose_what_trains(tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_patterns_choose_what_trains(tmp_path: Path) -> None:
     described = manifest.parse(imported.manifest_path.read_bytes())
     assert [parameter.name for parameter in described.parameters] == ["b1", "w2", "b2"]
     assert described.frozen == ("w1",) and described.frozen_digests == (importer.digest(weights(8, 5)),)
-    assert imported.notes == ("'w1' is frozen: no pattern names it",)
+    assert imported.notes == ("'w1' is frozen: no selector names it",)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def test_a_last_operator_that_the_loss_repeats_is_left_out_of_training(
     imported = bring(tmp_path, proto, loss)
     described = manifest.parse(imported.manifest_path.read_bytes())
     assert (described.loss.output, described.outputs[0].name) == ("s", "y")
-    assert [node.op_type for node in onnx.load(imported.graph_path).graph.node] == ["MatMul", operator]
+    assert [node.op_type for node in onnx.load(graph_path(imported)).graph.node] == ["MatMul", operator]
     assert f"'last' ({operator}), is left out while training" in imported.notes[0]
 
 
@@ -231,18 +230,18 @@ def chain(operator: str, **attributes: object) -> onnx.ModelProto:
          "mse", "'x' has no batch axis"),
         (lambda: plain([info("label", ["b", 8])]), "mse", "may not be called 'label'"),
         (lambda: plain([info("x", ["b", 8], TensorProto.STRING)]), "mse", "the file is no valid model"),
-        (lambda: plain(opset=11), "mse", "uses opset 11; 13 to 21 can be trained: export it with opset_version=17"),
-        (lambda: plain(opset=22, ir=10), "mse", "uses opset 22; 13 to 21"),
+        (lambda: plain(opset=6), "mse", "uses opset 6; 7 to 25 can be trained: export it with opset_version=18"),
+        (lambda: plain(opset=26, ir=10), "mse", "uses opset 26; 7 to 25"),
         (external, "mse", "'w' lies in a file beside the model: save the model as one file"),
         (lambda: model([N("Magic", ["x"], ["y"], domain="acme", name="m")], {}, domains=["acme"]), "mse",
          "'m' is of the custom domain 'acme' (Magic): devices know only ONNX's own operators"),
         (lambda: model([N("MatMul", ["x", "w"], ["y"]), N("Relu", ["gone"], ["z"])], {"w": weights(8, 3)}), "mse",
          "the file is no valid model"),
-        (mlp, "hinge", "there is no loss 'hinge'; choose one of cross_entropy, mse"),
+        (mlp, "hinge", "there is no loss 'hinge'; choose one of cross_entropy, bce_with_logits, mse"),
         (lambda: model([N("ReduceSum", ["x", "axes"], ["y"])], {"axes": np.array([1])}, None, [info("y", ["b", 1])]),
          "mse", "has nothing to train"),
         (lambda: model([N("MatMul", ["x", "w"], ["y"])], {"w": weights(8, 1)}, None, [info("y", ["b", 1])]),
-         "cross_entropy", "needs one score per class and example, [batch, classes]; the output 'y' is [batch, 1]"),
+         "cross_entropy", "needs one score per class; the output 'y' is [batch, 1]"),
         (lambda: model([N("MatMul", ["x", "w"], ["s"]), N("ArgMax", ["s"], ["y"], axis=1)], {"w": weights(8, 3)}, None,
                        [info("y", ["b", 1], INT64)]), "mse", "the output 'y' is int64; a loss reads float32"),
         (lambda: model([N("Reshape", ["x", "to"], ["r"], name="fixed"), N("MatMul", ["r", "w"], ["y"])],
@@ -296,21 +295,18 @@ def test_a_file_beyond_the_limit_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_a_newer_ir_version_is_written_down_again(tmp_path: Path) -> None:
-    """The training runtime reads versions to 10; a checked model of a known opset loses nothing by it."""
+    """The oldest runtime reads versions to 10; a checked model of a known opset loses nothing by it."""
     proto = mlp()
     proto.ir_version = 13
-    assert onnx.load(bundle(tmp_path, proto).graph_path).ir_version == 10
+    assert onnx.load(graph_path(bundle(tmp_path, proto))).ir_version == 10
 
 
 # ── what can't be trained ──
 
 
-@pytest.mark.parametrize(
-    ("operator", "advice"),
-    [("Elu", "use Relu, LeakyRelu, Gelu, Sigmoid or Tanh"), ("Sum", "write it as Add"), ("Det", "")],
-)
-def test_an_operator_without_derivative_is_named_with_what_to_do(tmp_path: Path, operator: str, advice: str) -> None:
-    """The node, the operator, what to use in its place, and what could train all the same."""
+@pytest.mark.parametrize("operator", ["Shrink", "Det"])
+def test_an_operator_without_derivative_is_named_with_what_to_do(tmp_path: Path, operator: str) -> None:
+    """The node, the operator, and what could train all the same."""
     if operator == "Det":
         nodes = [
             N("MatMul", ["x", "w1"], ["a"], name="first"),
@@ -324,58 +320,50 @@ def test_an_operator_without_derivative_is_named_with_what_to_do(tmp_path: Path,
     else:
         proto = chain(operator)
     reason = refusal(tmp_path, proto)
-    assert f"can't differentiate the node 'middle' ({operator})" in reason and advice in reason
+    assert f"the node 'middle' ({operator}) can't be differentiated" in reason and "replace it by others" in reason
     assert reason.endswith("or train only what comes behind it: --trainable 'w2'")
 
 
 def test_what_comes_behind_such_an_operator_can_train(tmp_path: Path) -> None:
     """The advice is good: frozen layers need no derivative."""
-    assert bring(tmp_path, chain("Elu"), "cross_entropy", "w2").elements == 15
+    assert bring(tmp_path, chain("Shrink"), "cross_entropy", "w2").elements == 15
 
 
 def test_a_node_without_a_name_is_found_all_the_same(tmp_path: Path) -> None:
     """Nodes get names at import, so that one can be told."""
-    proto = chain("Selu")
+    proto = chain("Shrink")
     proto.graph.node[1].name = ""
-    assert "the node 'Selu_1' (Selu)" in refusal(tmp_path, proto)
+    assert "the node 'Shrink_1' (Shrink)" in refusal(tmp_path, proto)
 
 
-def test_an_engine_that_crashes_is_a_refusal(tmp_path: Path) -> None:
-    """The gradient of AveragePool kills the engine's process: it is the child's, and the operator is named."""
-    nodes = [
-        N("Conv", ["x", "k"], ["c"], name="conv"),
-        N("AveragePool", ["c"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
-        N("Flatten", ["p"], ["y"], name="flat"),
-    ]
-    proto = model(nodes, {"k": weights(3, 1, 3, 3)}, [info("x", ["b", 1, 4, 4])])
-    assert "can't differentiate the node 'pool' (AveragePool): use GlobalAveragePool" in refusal(tmp_path, proto)
-
-
-def test_an_operator_mentioned_in_passing_is_found(tmp_path: Path) -> None:
-    """Where the engine speaks only of GRUGrad, the GRU is found by its operator."""
-    nodes = [
-        N("Transpose", ["x"], ["t"], perm=[1, 0, 2], name="turn"),
-        N("GRU", ["t", "W", "R"], ["", "h"], hidden_size=3, name="recurrent"),
-        N("Squeeze", ["h", "zero"], ["y"], name="squeeze"),
-    ]
-    tensors_ = {"W": weights(1, 9, 2), "R": weights(1, 9, 3), "zero": np.array([0])}
-    reason = refusal(tmp_path, model(nodes, tensors_, [info("x", ["b", 4, 2])]))
-    assert "the node 'recurrent' (GRU): use convolutions or attention" in reason
-
-
-def test_words_that_name_no_node_are_passed_on(tmp_path: Path) -> None:
-    """An engine's message that fits no node is told as it is, with the graph's operators."""
+def test_a_step_that_fails_is_a_refusal(tmp_path: Path) -> None:
+    """What the engine says of a graph it can't load is told."""
     imported = bundle(tmp_path, mlp())
     described = manifest.parse(imported.manifest_path.read_bytes())
-    imported.manifest_path.write_bytes(replace(described, loss=replace(described.loss, output="nothing")).to_bytes())
-    with pytest.raises(CompileError, match=r"no tensor 'nothing'.*its operators: Gemm, Relu"):
+    (tmp_path / "bundle" / "blobs" / described.step.train.digest).write_bytes(b"no graph")
+    with pytest.raises(CompileError, match=r"can't be trained: .*can't load the model's training graph"):
         proof.prove(tmp_path / "bundle")
+
+
+def test_a_step_that_moves_nothing_is_told(tmp_path: Path) -> None:
+    """A loss that is flat on random data may be the wrong one; it is no reason to refuse the model."""
+    nodes = [N("MatMul", ["x", "w"], ["a"], name="first"), N("Clip", ["a", "low", "high"], ["y"], name="flat")]
+    tensors_ = {"w": weights(8, 3), "low": np.array(1e6, np.float32), "high": np.array(2e6, np.float32)}
+    imported = bring(tmp_path, model(nodes, tensors_), "mse", "w")
+    assert any("moved nothing: does the loss fit the output?" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 21, 22, 25])
+def test_models_of_many_opsets_are_taken(tmp_path: Path, opset: int) -> None:
+    """What is older or newer than the training graphs' opset is brought to it."""
+    ir = 10 if opset > 21 else 8
+    assert bring(tmp_path, plain(opset=opset, ir=ir), "mse").elements > 0
 
 
 def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
     """Anybody can read what a device is asked to do."""
     tree = json.loads(bundle(tmp_path, mlp()).manifest_path.read_bytes())
-    assert tree["format"] == "headwater-bundle/1" and tree["loss"]["kind"] == "cross_entropy"
+    assert tree["format"] == "headwater-bundle/2" and tree["loss"]["kind"] == "cross_entropy"
 
 
 def test_a_function_of_the_model_is_inlined(tmp_path: Path) -> None:
@@ -386,4 +374,4 @@ def test_a_function_of_the_model_is_inlined(tmp_path: Path) -> None:
     proto = model([N("Layer", ["x", "w"], ["y"], domain="pkg", name="layer")], {"w": weights(8, 3)}, domains=["pkg"])
     proto.functions.append(function)
     imported = bundle(tmp_path, proto, "mse")
-    assert [node.op_type for node in onnx.load(imported.graph_path).graph.node] == ["MatMul", "Relu"]
+    assert [node.op_type for node in onnx.load(graph_path(imported)).graph.node] == ["MatMul", "Relu"]

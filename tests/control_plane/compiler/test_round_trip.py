@@ -16,10 +16,11 @@ from headwater_control.compiler.compose import compose
 from headwater_control.compiler.errors import CompileError
 from headwater_control.compiler.importer import Imported, import_model
 from headwater_wire import codecs, digests, manifest, tensors
+from headwater_wire.ids import Digest
 from headwater_wire.messages import Plan
 
 from tests.agent.training.workers import Worker
-from tests.control_plane.compiler.graphs import save
+from tests.control_plane.compiler.graphs import graph_path, save
 
 COLUMNS = (
     ColumnConfig("image", ("image",), shape=(1, 8, 8), scale=0.0625, mean=0.305, std=0.376),
@@ -63,7 +64,8 @@ def write(path: Path, net: Imported, vector: np.ndarray) -> Path:
 
 def job(net: Imported, base: Path, data: DatasetConfig, plan: Plan, delta: Path) -> Train:
     """Ask for one task."""
-    return Train("t", str(net.manifest_path), str(net.graph_path), str(base), str(delta), data, plan)
+    files = tuple((Digest(path.name), str(path)) for path in net.blob_paths)
+    return Train("t", str(net.manifest_path), files, str(base), str(delta), data, plan)
 
 
 def test_central_training_reads_digits_in_seconds(worker: Worker, net: Imported, tmp_path: Path) -> None:
@@ -81,14 +83,14 @@ def test_central_training_reads_digits_in_seconds(worker: Worker, net: Imported,
     share = scored.metrics.holdout_correct / scored.metrics.holdout_examples
     assert share > 0.95
 
-    model, reference = compose(net.manifest_path, net.graph_path, version, tmp_path / "release")
+    model, reference = compose(net.manifest_path, graph_path(net), version, tmp_path / "release")
     assert worker.do(Check(str(model), str(reference), 1e-4)) == Checked("")
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(None, {"image": digits.normalised(shards.test.images)})
     assert (probabilities.argmax(axis=1) == shards.test.labels).mean() == pytest.approx(share)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)  # the Softmax is still there
 
-    other, _ = compose(net.manifest_path, net.graph_path, net.parameters_path, tmp_path / "first")
+    other, _ = compose(net.manifest_path, graph_path(net), net.parameters_path, tmp_path / "first")
     assert "differs from the reference" in str(worker.do(Check(str(other), str(reference), 1e-4)))
 
 
@@ -123,8 +125,8 @@ def test_federated_averaging_beats_every_lonely_device(worker: Worker, net: Impo
 
 def test_composing_is_repeatable_and_self_contained(net: Imported, tmp_path: Path) -> None:
     """The same version gives the same files; the model needs nothing beside it and keeps its inputs and outputs."""
-    one = compose(net.manifest_path, net.graph_path, net.parameters_path, tmp_path / "one")
-    other = compose(net.manifest_path, net.graph_path, net.parameters_path, tmp_path / "other")
+    one = compose(net.manifest_path, graph_path(net), net.parameters_path, tmp_path / "one")
+    other = compose(net.manifest_path, graph_path(net), net.parameters_path, tmp_path / "other")
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
     proto = onnx.load(one[0])
     assert [value.name for value in proto.graph.output] == ["probabilities"]
@@ -137,7 +139,7 @@ def test_a_version_or_graph_of_another_model_is_not_composed(net: Imported, tmp_
     described = manifest.parse(net.manifest_path.read_bytes())
     tensors.write_vector(short, described.parameters[:1], read(net.parameters_path)[: described.parameters[0].elements])
     with pytest.raises(CompileError, match="1 parameters; model digits has 8"):
-        compose(net.manifest_path, net.graph_path, short, tmp_path / "out")
+        compose(net.manifest_path, graph_path(net), short, tmp_path / "out")
     wrong = save(tmp_path / "wrong.onnx", mnist_classifier())
     with pytest.raises(CompileError, match="is not the graph of model 'digits'"):
         compose(net.manifest_path, wrong, net.parameters_path, tmp_path / "out")

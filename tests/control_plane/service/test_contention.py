@@ -40,9 +40,9 @@ async def test_devices_that_talk_while_their_round_ends_wait_for_nobody_in_a_cir
         for box in boxes[:TARGET]:
             (task,) = (await box.sync()).tasks
             await box.upload(task)
-    for task in talking:
-        assert not task.done(), task.exception()
-        task.cancel()
+    for talk in talking:
+        assert not talk.done(), talk.exception()
+        talk.cancel()
     await asyncio.gather(*talking, return_exceptions=True)
 
 

@@ -37,6 +37,7 @@ ROWS = {
         """INSERT INTO task VALUES ('t1', 'run-1', 1, 'box-1', 0, 'open', :now, :now, NULL, 0, 0, 0.0, '', NULL, '',
         NULL, NULL, '', NULL, 0, 0, NULL)""",
     ),
+    "0003": (),
 }
 
 

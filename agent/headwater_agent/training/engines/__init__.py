@@ -2,12 +2,16 @@
 
 from headwater_agent.training.engine import Engine
 
-NAMES = ("native", "constant")
+NAMES = ("portable", "native", "constant")
 
 
 def engine(name: str) -> Engine:
     """Give the engine called `name` (one of NAMES)."""
     match name:
+        case "portable":
+            from headwater_agent.training.engines.portable import PortableEngine
+
+            return PortableEngine()
         case "native":
             from headwater_agent.training.engines.native import NativeEngine
 

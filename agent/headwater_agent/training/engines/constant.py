@@ -4,8 +4,9 @@ For benches and tests of everything but training, where the merged result must b
 """
 
 import numpy as np
+from headwater_wire.messages import Plan
 
-from headwater_agent.training.engine import Batch, Bundle, Session, Vector
+from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
 
 
 class ConstantEngine:
@@ -20,15 +21,15 @@ class _ConstantSession:
     def __init__(self, elements: int) -> None:
         self._vector = np.zeros(elements, np.float32)
 
-    def load(self, vector: Vector, seed: int) -> None:
+    def load(self, vector: Vector, plan: Plan) -> None:
         self._vector = vector.astype(np.float32, copy=True)
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
         self._vector += np.float32(learning_rate)
         return 0.0
 
-    def evaluate(self, batch: Batch) -> tuple[float, float]:
-        return 0.0, 0.0
+    def evaluate(self, batch: Batch) -> Score:
+        return Score(0.0)
 
     def vector(self) -> Vector:
         return self._vector.copy()

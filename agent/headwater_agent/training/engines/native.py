@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+from headwater_wire import graphs
 from headwater_wire.manifest import Loss, Manifest
+from headwater_wire.messages import Plan
 
-from headwater_agent.training.engine import Batch, Bundle, Session, Vector
+from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
 from headwater_agent.training.engines.graph import cut_to, make_explicit
 from headwater_agent.training.engines.runtime import CheckpointState, Module, Optimizer, artifacts, session_options
 from headwater_agent.training.errors import NotPossible
@@ -35,6 +37,7 @@ class NativeEngine:
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Build the gradient graph; raise `NotPossible` with the engine's own words if it can't."""
+        _check(bundle.manifest)
         # The files are needed only until they are loaded: a worker that is killed later leaves none behind.
         with TemporaryDirectory(prefix="headwater-train-") as folder:
             try:
@@ -58,7 +61,7 @@ class _NativeSession:
         self._optimizer = Optimizer(folder / "optimizer_model.onnx", self._module)
         self._inputs = ["label" if name in _LABEL_INPUTS else name for name in self._module.input_names()]
 
-    def load(self, vector: Vector, seed: int) -> None:
+    def load(self, vector: Vector, plan: Plan) -> None:
         # By name, since the engine's own flat buffer has an order of its own.
         for parameter in self._manifest.parameters:
             part = vector[parameter.offset : parameter.offset + parameter.elements]
@@ -66,7 +69,7 @@ class _NativeSession:
                 parameter.shape
             )
         self._module.lazy_reset_grad()
-        onnxruntime.set_seed(seed & _SEED_BITS)
+        onnxruntime.set_seed(plan.seed & _SEED_BITS)
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
         self._module.train()
@@ -76,11 +79,11 @@ class _NativeSession:
         self._module.lazy_reset_grad()
         return float(loss)
 
-    def evaluate(self, batch: Batch) -> tuple[float, float]:
+    def evaluate(self, batch: Batch) -> Score:
         self._module.eval()
         loss, answers = self._module(*self._feed(batch))
         labels = batch["label"]
-        return float(loss) * len(labels), count_correct(self._manifest.loss, answers, labels)
+        return Score(float(loss) * len(labels), *count_right(self._manifest.loss, answers, labels))
 
     def vector(self) -> Vector:
         vector = np.empty(self._manifest.elements, np.float32)
@@ -96,21 +99,30 @@ class _NativeSession:
         return [batch[name] for name in self._inputs]
 
 
-def count_correct(loss: Loss, answers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """Count right answers: the largest logit, or the share of signs that agree; for a regression none is defined."""
+def count_right(loss: Loss, answers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[float, float]:
+    """Count right answers (the largest logit, or the share of signs that agree), or add up absolute errors."""
     match loss.kind:
         case "cross_entropy":
-            return float(np.count_nonzero(answers.argmax(axis=1) == labels))
+            return float(np.count_nonzero(answers.argmax(axis=1) == labels)), 0.0
         case "bce_with_logits":
             agree = (answers > 0) == (labels > 0.5)
-            return float(agree.reshape(len(labels), -1).mean(axis=1).sum())
+            return float(agree.reshape(len(labels), -1).mean(axis=1).sum()), 0.0
         case _:
-            return 0.0
+            return 0.0, float(np.abs(answers - labels).reshape(len(labels), -1).mean(axis=1).sum())
+
+
+def _check(manifest: Manifest) -> None:
+    """Refuse what this engine has no words for."""
+    loss, step = manifest.loss, manifest.step
+    if loss.kind not in _LOSSES or loss.smoothing or loss.weights or loss.ignore is not None or loss.class_axis != 1:
+        raise NotPossible(f"the native engine has no loss {loss.kind} of this form: use the portable engine")
+    if step.optimizer != "sgd" or step.scalars != (graphs.LEARNING_RATE,):
+        raise NotPossible("the native engine has plain sgd only: use the portable engine")
 
 
 def _make_artifacts(bundle: Bundle, folder: Path) -> None:
     manifest = bundle.manifest
-    model = onnx.load(bundle.graph_path, load_external_data=False)
+    model = onnx.load(bundle.path(manifest.graph), load_external_data=False)
     cut_to(model, manifest.loss.output)
     make_explicit(model)
     artifacts.generate_artifacts(

@@ -5,22 +5,24 @@ from typing import Any
 
 import numpy as np
 import onnx
+from headwater_wire.graphs import PREFIX
 from onnx import helper, numpy_helper
 
 from headwater_control.compiler.autodiff.types import Array, Dims, TensorType
-
-PREFIX = "hw."  # of every tensor we add: what an exporter writes never starts so, see `checks`
 
 
 class Emitter:
     """Collects nodes and constants. Names are made up from the operator and a counter, so they never collide."""
 
-    def __init__(self, types: Mapping[str, TensorType]) -> None:
+    def __init__(self, types: Mapping[str, TensorType], *, small_memory: bool = False) -> None:
+        """Take what the forward graph's tensors are, and whether rules should rather be slow than take memory."""
+        self.small_memory = small_memory
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._types = types
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._shapes: dict[str, str] = {}
+        self._renamed: dict[str, str] = {}
         self._count = 0
 
     # -- what is known of the forward graph
@@ -59,6 +61,21 @@ class Emitter:
     def number(self, value: float, like: str) -> str:
         """Add a scalar of the dtype that a forward tensor has."""
         return self.constant(np.array(value, self.type(like).dtype))
+
+    def rename(self, name: str, wanted: str) -> None:
+        """Give a tensor that was made here the name of an output; one that has got a name already is copied."""
+        if name in self._renamed or not any(name in node.output for node in self.nodes):
+            name = self.op("Identity", name)
+        self._renamed[name] = wanted
+
+    def renamed(self) -> list[onnx.NodeProto]:
+        """Give the nodes, with what was renamed under its new name."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    if name in self._renamed:
+                        names[place] = self._renamed[name]
+        return self.nodes
 
     # -- arithmetic, by its usual names
 
@@ -106,7 +123,8 @@ class Emitter:
 
     def reshape(self, grad: str, dims: Dims) -> str:
         """Give a gradient a shape in which one size at most is None: what is left."""
-        return self.op("Reshape", grad, self.constant(np.array([-1 if size is None else size for size in dims])))
+        sizes = np.array([-1 if size is None else size for size in dims], np.int64)
+        return self.op("Reshape", grad, self.constant(sizes))
 
     def transpose(self, grad: str, order: Sequence[int]) -> str:
         """Permute the axes."""

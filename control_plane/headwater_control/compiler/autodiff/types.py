@@ -4,7 +4,7 @@ Shapes are measured, not inferred: the graph runs on two batch sizes. What an ex
 does, and inference gives up where shapes are computed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -60,8 +60,18 @@ class TensorType:
         return size
 
 
-def measure(model: onnx.ModelProto, small: Feed, large: Feed, evaluate: Evaluate) -> dict[str, TensorType]:
-    """Give the type of every tensor of the graph, constants too; the two feeds have batches of different sizes."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What two runs told of a graph."""
+
+    types: dict[str, TensorType]  # of every tensor, constants too
+    settled: dict[str, Array]  # values that were computed, but of shapes and constants alone, and did not change
+
+
+def measure(
+    model: onnx.ModelProto, small: Feed, large: Feed, evaluate: Evaluate, varying: Collection[str] = ()
+) -> Measured:
+    """Run the graph twice, on feeds whose batches are of different sizes; `varying` are constants that will change."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     made = [name for node in probe.graph.node for name in node.output if name]
@@ -76,7 +86,20 @@ def measure(model: onnx.ModelProto, small: Feed, large: Feed, evaluate: Evaluate
         types[name] = _between(values, large[name])
     for name in made:
         types[name] = _between(first[name], second[name])
-    return types
+    of_shapes = _of_shapes(probe.graph, varying)
+    settled = {name: first[name] for name in of_shapes if np.array_equal(first[name], second[name])}
+    return Measured(types, settled)
+
+
+def _of_shapes(graph: onnx.GraphProto, varying: Collection[str]) -> list[str]:
+    """Name what depends on the shapes of tensors, but on no number of an input or a parameter."""
+    known = {tensor.name for tensor in graph.initializer} - set(varying)
+    found: list[str] = []
+    for node in graph.node:
+        if node.op_type in {"Shape", "Size"} or known.issuperset(filter(None, node.input)):
+            found += filter(None, node.output)
+            known.update(node.output)
+    return found
 
 
 def _between(small: Array, large: Array) -> TensorType:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel import SQLModel
 
 from headwater_control.core.runs import RoundState
+from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
 from headwater_control.edges.store.engines import Engines, opened, parsed
 from headwater_control.edges.store.finished import finished
@@ -31,13 +32,14 @@ class SqlTransaction:
         self._rows = rows = Rows(connection, writable=writable)
         self.devices = SqlDevices(rows)
         self.models = SqlModels(rows)
+        self.bundles = SqlBundles(rows)
         self.runs = SqlRuns(rows)
         self.tasks = SqlTasks(rows)
         self.rollouts = SqlRollouts(rows)
 
     async def live_blobs(self) -> frozenset[Digest]:
         """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""
-        return frozenset(Digest(row[0]) for row in await self._rows.all(_LIVE))
+        return await self.bundles.blobs() | {Digest(row[0]) for row in await self._rows.all(_LIVE)}
 
 
 class SqlStore:

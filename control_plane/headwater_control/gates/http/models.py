@@ -36,7 +36,7 @@ async def import_model(
     world: InWorld,
     request: Request,
     name: Annotated[schemas.Name, Query()],
-    loss: Annotated[str, Query(max_length=64, description="cross_entropy, mse, bce_with_logits or l1")],
+    loss: Annotated[str, Query(max_length=20_000, description="such as cross_entropy, or huber:delta=0.5")],
     trainable: Annotated[list[str] | None, Query(description="name patterns; none: everything that can train")] = None,
     output: Annotated[str, Query(max_length=1000, description="which graph output the loss reads, if several")] = "",
 ) -> schemas.ModelImport:

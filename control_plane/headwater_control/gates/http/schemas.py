@@ -213,6 +213,14 @@ class RunStart(BaseModel):
     epochs: int = _knob("epochs", "passes over a device's data, each round")
     batch_size: int = _knob("batch_size", "examples a step")
     learning_rate: float = _knob("learning_rate")
+    optimizer: Name = _knob("optimizer", "sgd, momentum, nesterov, adam or adamw")
+    momentum: float = _knob("momentum", "of momentum and nesterov")
+    beta1: float = _knob("beta1", "of adam and adamw: the mean gradient's decay")
+    beta2: float = _knob("beta2", "of adam and adamw: the squared gradient's decay")
+    epsilon: float = _knob("epsilon", "of adam and adamw")
+    weight_decay: float = _knob("weight_decay", "adamw: decoupled; else added to the gradient")
+    clip_norm: float = _knob("clip_norm", "most that a step's whole gradient may measure; 0: anything")
+    proximal: float = _knob("proximal", "FedProx: the pull towards the round's base version; 0: none")
     holdout: float = _knob("holdout", "share of the data that is scored, never trained on")
     seed: int = _knob("seed")
     reproducible: bool = _knob("reproducible", "same seeds, same machine, same bits")
@@ -235,6 +243,14 @@ class RunSpec(Record):
     epochs: int
     batch_size: int
     learning_rate: float
+    optimizer: str
+    momentum: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip_norm: float
+    proximal: float
     holdout: float
     seed: int
     reproducible: bool

@@ -1,0 +1,130 @@
+"""Puts a training step together: forward, loss, backward, update; and the graph that only scores."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from headwater_wire import graphs
+from headwater_wire.graphs import ABSOLUTE_ERROR, CORRECT, LABEL, LOSS
+from headwater_wire.manifest import Loss
+from onnx import helper, numpy_helper
+
+from headwater_control.compiler.autodiff import optimizers
+from headwater_control.compiler.autodiff.backward import backward
+from headwater_control.compiler.autodiff.emitter import Emitter
+from headwater_control.compiler.autodiff.losses import Objective, label_type, objective
+from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
+from headwater_control.compiler.autodiff.types import Dims, TensorType
+from headwater_control.compiler.constants import captured
+from headwater_control.compiler.errors import CompileError
+
+OPSET, IR = 21, 10  # what onnxruntime 1.19, the oldest we train on, reads
+Types = Mapping[str, TensorType]
+
+
+def train_step(
+    forward: onnx.ModelProto,
+    types: Types,
+    loss: Loss,
+    parameters: Sequence[str],
+    optimizer: str = "sgd",
+    options: Options | None = None,
+) -> onnx.ModelProto:
+    """Make the graph of one step on a batch.
+
+    Inputs: the model's, `label`, each parameter by its name, each state (`graphs.state`), with FedProx each
+    `graphs.beginning`, and the scalars of `optimizers.inputs`. Outputs: `graphs.new` of parameters and states,
+    and the scalar LOSS, as it was before the step. Raises `CompileError` for what can't be differentiated.
+    """
+    chosen, wanted = OPTIMIZERS[optimizer], options or Options()
+    g = _emitter(types, loss)
+    goal = objective(loss, g, optimizers.seed_scale(chosen, g))
+    constants = {t.name: numpy_helper.to_array(t) for t in forward.graph.initializer if t.name not in parameters}
+    gradients = backward(forward.graph, constants, {loss.output: goal.slope}, parameters, g)
+    if missing := [name for name in parameters if name not in gradients]:
+        raise CompileError(f"no derivative flows from {', '.join(missing)} to the loss")
+    optimizers.update(chosen, wanted, g, {name: gradients[name] for name in parameters})
+    g.rename(goal.loss, LOSS)
+    states = [graphs.state(slot, name) for name in parameters for slot in chosen.slots]
+    shapes = {name: types[name] for name in parameters}
+    shapes |= {graphs.state(slot, name): types[name] for name in parameters for slot in chosen.slots}
+    if wanted.proximal:
+        shapes |= {graphs.beginning(name): types[name] for name in parameters}
+    outputs = {graphs.new(name): shapes[name] for name in (*parameters, *states)}
+    scalars = optimizers.inputs(chosen, wanted)
+    return _assemble(forward, g, types, loss, shapes, scalars, outputs | {LOSS: _SCALAR})
+
+
+def evaluation(forward: onnx.ModelProto, types: Types, loss: Loss, parameters: Sequence[str]) -> onnx.ModelProto:
+    """Make the graph that scores a batch.
+
+    Inputs: the model's, `label` and each parameter. Outputs, scalars: LOSS (the mean), and CORRECT and ABSOLUTE_ERROR
+    (summed over the examples) where the loss has them.
+    """
+    g = _emitter(types, loss)
+    goal = objective(loss, g, g.constant(np.array(1, np.float32)))
+    outputs = {name: _SCALAR for found, name in _metrics(goal) if found}
+    for found, name in _metrics(goal):
+        if found:
+            g.rename(found, name)
+    return _assemble(forward, g, types, loss, {name: types[name] for name in parameters}, (), outputs)
+
+
+_SCALAR = TensorType(np.dtype(np.float32), ())
+
+
+def _emitter(types: Types, loss: Loss) -> Emitter:
+    label = label_type(loss, types[loss.output])
+    return Emitter({**types, LABEL: label} if label else types)
+
+
+def _metrics(goal: Objective) -> tuple[tuple[str, str], ...]:
+    return (goal.loss, LOSS), (goal.correct, CORRECT), (goal.absolute_error, ABSOLUTE_ERROR)
+
+
+def _assemble(
+    forward: onnx.ModelProto,
+    g: Emitter,
+    types: Types,
+    loss: Loss,
+    tensors: Types,
+    scalars: Iterable[str],
+    outputs: Types,
+) -> onnx.ModelProto:
+    """Make a model of the forward nodes and the emitted ones, without what no output depends on."""
+    nodes, used = _needed([*forward.graph.node, *g.renamed()], set(outputs))
+    made = onnx.ModelProto(ir_version=IR, producer_name="headwater")
+    made.opset_import.append(helper.make_opsetid("", OPSET))
+    graph = made.graph
+    graph.name = "graph"
+    graph.node.extend(nodes)
+    graph.initializer.extend(
+        tensor for tensor in (*forward.graph.initializer, *g.initializers) if tensor.name in used - set(tensors)
+    )
+    graph.input.extend(value for value in forward.graph.input if value.name in used)
+    if LABEL in used:
+        label = label_type(loss, types[loss.output])
+        assert label is not None
+        graph.input.append(_value(LABEL, label))
+    graph.input.extend(_value(name, kind) for name, kind in tensors.items())
+    graph.input.extend(_value(name, _SCALAR) for name in scalars)
+    graph.output.extend(_value(name, kind) for name, kind in outputs.items())
+    return made
+
+
+def _needed(nodes: list[onnx.NodeProto], outputs: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Keep the nodes that the outputs depend on, in their order, and name all tensors these use."""
+    used, kept = set(outputs), []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            used.update((*node.input, *captured(node)))
+            kept.append(node)
+    return kept[::-1], used
+
+
+def _value(name: str, kind: TensorType) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind.dtype), _named(kind.dims))
+
+
+def _named(dims: Dims) -> list[int | str]:
+    return ["batch" if size is None else size for size in dims]

@@ -1,0 +1,111 @@
+"""From a model's graph to the two graphs a device trains with, and the constants that both read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+from headwater_wire.manifest import Loss, TensorSpec
+from onnx import TensorProto, numpy_helper
+
+from headwater_control.compiler import checks, constants, folding, reference
+from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
+from headwater_control.compiler.autodiff.step import IR, OPSET, evaluation, train_step
+from headwater_control.compiler.autodiff.types import Array, Feed, TensorType, measure
+from headwater_control.compiler.errors import CompileError
+
+APART_BYTES = 4096  # constants from this size on travel once for both graphs, and are one memory on the device
+PLACE = "constants"  # what the graphs call the place of these
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """What travels: `train` and `evaluation` lack the values of `constants`, which the device puts in."""
+
+    train: onnx.ModelProto
+    evaluation: onnx.ModelProto
+    constants: Mapping[str, Array]
+
+
+def compile_graphs(
+    model: onnx.ModelProto,
+    inputs: Sequence[TensorSpec],
+    loss: Loss,
+    parameters: Sequence[str],
+    optimizer: str = "sgd",
+    options: Options | None = None,
+) -> Graphs:
+    """Differentiate; raise `CompileError` with the node that can't be, and what to do."""
+    if optimizer not in OPTIMIZERS:
+        raise CompileError(f"there is no optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
+    forward = prepare(model, loss.output, parameters)
+    types = settle(forward, inputs, parameters)
+    train = train_step(forward, types, loss, parameters, optimizer, options)
+    scores = evaluation(forward, types, loss, parameters)
+    for made in (train, scores):
+        try:
+            onnx.checker.check_model(made, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise CompileError(f"the training graph is not valid: {' '.join(str(error).split())[:500]}") from error
+    own = {tensor.name for tensor in forward.graph.initializer}
+    read = [{tensor.name for tensor in made.graph.initializer} & own for made in (train, scores)]
+    assert read[0] == read[1], "both graphs hold the whole forward pass"
+    apart = {t.name: numpy_helper.to_array(t) for t in forward.graph.initializer if t.name in read[0]}
+    apart = {name: values for name, values in apart.items() if values.nbytes >= APART_BYTES}
+    for made in (train, scores):
+        _take_out(made.graph, apart)
+    return Graphs(train, scores, apart)
+
+
+def prepare(model: onnx.ModelProto, output: str, parameters: Sequence[str]) -> onnx.ModelProto:
+    """Bring a graph to the opset we differentiate, cut it at the loss's output, and fold its constants."""
+    model = checks.at_opset(model, OPSET)
+    forward = onnx.ModelProto()
+    forward.CopyFrom(model)
+    forward.ir_version = IR
+    _cut(forward.graph, output)
+    constants.gather(forward)
+    folding.fold(forward, parameters)
+    return forward
+
+
+def settle(forward: onnx.ModelProto, inputs: Sequence[TensorSpec], parameters: Sequence[str]) -> dict[str, TensorType]:
+    """Measure every tensor of a prepared graph, on batches of two and of three; fold what is no more than a shape."""
+    names = {value.name for value in forward.graph.input}
+    small, large = (
+        {name: values for name, values in reference.inputs(inputs, examples).items() if name in names}
+        for examples in (2, 3)
+    )
+
+    def evaluate(probe: onnx.ModelProto, feed: Feed) -> dict[str, Array]:
+        (answers,) = reference.run(probe.SerializeToString(), dict(feed))
+        return answers
+
+    measured = measure(forward, small, large, evaluate, parameters)
+    folding.put(forward.graph, measured.settled)
+    return measured.types
+
+
+def _cut(graph: onnx.GraphProto, output: str) -> None:
+    """Make a tensor the graph's only output, and drop what it does not need."""
+    needed, kept = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update((*node.input, *constants.captured(node)))
+            kept.append(node)
+    constants.replace(graph.node, kept[::-1])
+    constants.replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    constants.replace(graph.input, [value for value in graph.input if value.name in needed])
+    del graph.value_info[:]
+    del graph.output[:]
+    graph.output.add(name=output)
+
+
+def _take_out(graph: onnx.GraphProto, apart: Mapping[str, Array]) -> None:
+    """Replace constants by a note that they lie elsewhere."""
+    for tensor in graph.initializer:
+        if tensor.name in apart:
+            noted = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            noted.data_location = TensorProto.EXTERNAL
+            noted.external_data.add(key="location", value=PLACE)
+            noted.external_data.add(key="length", value=str(apart[tensor.name].nbytes))
+            tensor.CopyFrom(noted)

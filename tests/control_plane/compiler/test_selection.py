@@ -1,0 +1,52 @@
+"""Which parameters train."""
+
+import onnx
+import pytest
+from headwater_control.compiler.errors import CompileError
+from headwater_control.compiler.selection import select
+
+from tests.control_plane.compiler.graphs import N, info, model, weights
+
+NAMES = {"w1", "b1", "scale", "shift", "w2", "b2", "w3"}
+
+
+def graph() -> onnx.GraphProto:
+    """Make three layers: a Gemm, a norm, a MatMul with an Add behind it, and a MatMul with a transposed weight."""
+    nodes = [
+        N("Gemm", ["x", "w1", "b1"], ["a"]),
+        N("LayerNormalization", ["a", "scale", "shift"], ["n"]),
+        N("MatMul", ["n", "w2"], ["m"]),
+        N("Add", ["m", "b2"], ["h"]),
+        N("Transpose", ["w3"], ["t"], perm=[1, 0]),
+        N("MatMul", ["h", "t"], ["y"]),
+    ]
+    tensors = {"w1": weights(8, 5), "b1": weights(5), "scale": weights(5), "shift": weights(5)}
+    tensors |= {"w2": weights(5, 4), "b2": weights(4), "w3": weights(3, 4)}
+    return model(nodes, tensors, [info("x", ["b", 8])]).graph
+
+
+@pytest.mark.parametrize(
+    ("selectors", "chosen"),
+    [
+        ((), NAMES),
+        (("w*",), {"w1", "w2", "w3"}),
+        (("bias",), {"b1", "shift", "b2"}),
+        (("last:1",), {"w3"}),
+        (("last:2",), {"w2", "b2", "w3"}),
+        (("last:3",), NAMES),
+        (("last:9",), NAMES),
+        (("last:1", "bias"), {"w3", "b1", "shift", "b2"}),
+    ],
+)
+def test_selectors_add_up(selectors: tuple[str, ...], chosen: set[str]) -> None:
+    """By name, from the last layers on, or whatever is added; and what is left out is noted."""
+    tensors, notes = select(graph(), "y", selectors)
+    assert {tensor.name for tensor in tensors} == chosen
+    assert sorted(notes) == sorted(f"{name!r} is frozen: no selector names it" for name in NAMES - chosen)
+
+
+@pytest.mark.parametrize("selector", ["head.*", "last:0"])
+def test_a_selector_that_means_nothing_is_refused(selector: str) -> None:
+    """With the names there are."""
+    with pytest.raises(CompileError, match=f"matches '{selector.replace('*', '[*]')}'; those that can train are"):
+        select(graph(), "y", (selector,))

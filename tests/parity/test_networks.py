@@ -1,0 +1,95 @@
+"""Networks of many kinds take the same steps as PyTorch."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from headwater_wire.messages import Plan
+
+from tests.parity.networks import cases
+from tests.parity.training import batch_of, loss_of, ours
+
+CASES = cases()
+RATE = 0.1
+# Float32 sums in another order: of the largest gradient.
+WITHIN = 1e-4
+Optimizer = Callable[..., torch.optim.Optimizer]
+OPTIMIZERS: dict[str, tuple[Optimizer, Plan]] = {
+    "sgd+weight_decay": (lambda p: torch.optim.SGD(p, RATE, weight_decay=0.01), Plan(weight_decay=0.01)),
+    "momentum": (lambda p: torch.optim.SGD(p, RATE, momentum=0.8), Plan(momentum=0.8)),
+    "nesterov": (lambda p: torch.optim.SGD(p, RATE, momentum=0.8, nesterov=True), Plan(momentum=0.8)),
+    "adam": (lambda p: torch.optim.Adam(p, RATE), Plan()),
+    "adamw+weight_decay": (lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.1), Plan(weight_decay=0.1)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_network_takes_pytorch_s_step(tmp_path: Path, name: str) -> None:
+    """The loss, and every parameter after one step of SGD, of all that PyTorch trains."""
+    case = CASES[name]
+    mine = ours(case, tmp_path)
+    feed, label = batch_of(case)
+    mine.session.load(mine.base, Plan())
+    told = mine.session.train_step(feed, RATE)
+    net = case.net
+    net.zero_grad()
+    loss = loss_of(case, label)
+    loss.backward()
+    theirs = dict(net.named_parameters())
+    assert told == pytest.approx(loss.item(), rel=1e-5, abs=1e-6)
+    after, before = mine.parameters(mine.session.vector()), mine.parameters(mine.base)
+    assert set(after) == set(theirs)
+    largest = max(float(parameter.grad.abs().max()) for parameter in theirs.values())
+    for parameter, values in theirs.items():
+        step = RATE * values.grad.numpy()
+        scale = max(np.abs(step).max(), 1e-3 * RATE * largest)
+        assert np.abs(before[parameter] - step - after[parameter]).max() <= WITHIN * scale, parameter
+    mine.session.close()
+
+
+@pytest.mark.parametrize("training", sorted(OPTIMIZERS))
+def test_an_optimizer_takes_pytorch_s_steps(tmp_path: Path, training: str) -> None:
+    """Five steps in a row, state and all."""
+    make, plan = OPTIMIZERS[training]
+    case = replace(CASES["mlp"], net=deepcopy(CASES["mlp"].net))
+    mine = ours(case, tmp_path, training=training)
+    feed, label = batch_of(case)
+    mine.session.load(mine.base, plan)
+    optimizer = make(case.net.parameters())
+    for _ in range(5):
+        mine.session.train_step(feed, RATE)
+        optimizer.zero_grad()
+        loss_of(case, label).backward()
+        optimizer.step()
+    after = mine.parameters(mine.session.vector())
+    for name, parameter in case.net.named_parameters():
+        np.testing.assert_allclose(after[name], parameter.detach().numpy(), rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_clipping_is_pytorch_s(tmp_path: Path) -> None:
+    """By the norm of all gradients together."""
+    case = replace(CASES["mlp"], net=deepcopy(CASES["mlp"].net))
+    mine = ours(case, tmp_path, training="sgd+clip_norm")
+    feed, label = batch_of(case)
+    mine.session.load(mine.base, Plan(clip_norm=0.05))
+    mine.session.train_step(feed, RATE)
+    loss_of(case, label).backward()
+    torch.nn.utils.clip_grad_norm_(case.net.parameters(), 0.05)
+    torch.optim.SGD(case.net.parameters(), RATE).step()
+    after = mine.parameters(mine.session.vector())
+    for name, parameter in case.net.named_parameters():
+        np.testing.assert_allclose(after[name], parameter.detach().numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20, 21])
+def test_every_opset_that_pytorch_exports_is_taken(tmp_path: Path, opset: int) -> None:
+    """Older ones are brought to ours."""
+    case = CASES["mlp"]
+    mine = ours(case, tmp_path, opset=opset)
+    feed, label = batch_of(case)
+    mine.session.load(mine.base, Plan())
+    assert mine.session.train_step(feed, RATE) == pytest.approx(loss_of(case, label).item(), rel=1e-5)
