@@ -7,10 +7,10 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE_TESTS := tests/agent/training/test_engines.py tests/agent/training/test_native_engine.py
 
-.PHONY: help install demo test parity native check format protos bench fuzz clean
+.PHONY: help install demo test parity native test-aarch64 check format protos bench bench-training fuzz clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Headwater is developed on Python 3.11 or 3.12, and found neither: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
@@ -46,6 +46,9 @@ native: .venv-native/.installed ## the engines, on ONNX Runtime's training build
 		-e '.[native]' pytest pytest-asyncio pytest-timeout
 	@touch $@
 
+test-aarch64: $(STAMP) ## the worker's steps here and on an emulated aarch64, compared (the first run fetches 135 MB)
+	$(BIN)/python -m tests.aarch64 $(ARGS)
+
 check: $(STAMP) ## ruff, mypy, import rules, generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,8 +65,11 @@ protos: $(STAMP) ## regenerate the stubs
 bench: $(STAMP) ## every bench, each with its ratio
 	$(BIN)/python -m benches $(ARGS)
 
+bench-training: .venv-parity/.installed ## a training step against PyTorch's
+	.venv-parity/bin/python -m benches training
+
 fuzz: $(STAMP) ## a million inputs against the MQTT codec
 	$(BIN)/python -m tests.fuzz_mqtt $(ARGS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-parity .venv-native .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-parity .venv-native .aarch64 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headwater.errors import Damaged, Invalid
-from headwater.records import Model, ModelImport, Version
+from headwater.records import Model, ModelCheck, ModelImport, Version
 from headwater.transport import OnBytes, Transport
 
 _FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
@@ -35,6 +35,21 @@ class Models:
         query = [("name", name or file.stem), ("loss", loss), ("output", output)]
         query += [("trainable", pattern) for pattern in trainable]
         return self._transport.send_file(ModelImport, "/v1/models", file, query, on_bytes)
+
+    def check_file(
+        self,
+        file: Path | str,
+        *,
+        loss: str,
+        trainable: Sequence[str] = (),
+        output: str = "",
+        batch_size: int = 32,
+        on_bytes: OnBytes | None = None,
+    ) -> ModelCheck:
+        """Say what training an ONNX file would take, and keep nothing; raise `Invalid` as an import would."""
+        query = [("loss", loss), ("output", output), ("batch_size", str(batch_size))]
+        query += [("trainable", pattern) for pattern in trainable]
+        return self._transport.send_file(ModelCheck, "/v1/models/check", Path(file), query, on_bytes)
 
     def list(self) -> tuple[Model, ...]:
         """List the models by name."""

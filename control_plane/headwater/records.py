@@ -157,6 +157,31 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A parameter, or a constant like one, and why it is frozen if it is."""
+
+    name: str
+    shape: tuple[int, ...]
+    trains: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """What training a model takes on a device: bytes, and a step's seconds, measured by the control plane."""
+
+    rows: tuple[CheckedRow, ...]
+    elements: int
+    delta_bytes: int
+    batch_size: int
+    parameter_bytes: int  # two sets, and what is frozen
+    adam_bytes: int  # what adam's state would add
+    activation_bytes: int
+    step_s: float  # on one thread
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelImport:
     """What an import made. `notes` are worth reading."""
 

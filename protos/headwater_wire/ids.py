@@ -28,7 +28,7 @@ def check_name(text: str, what: str) -> str:
     return text
 
 
-def check_model(text: str) -> ModelName:
+def check_model_name(text: str) -> ModelName:
     """Return `text` if it can name a model, whose versions' ids are names too; else raise `Malformed`."""
     if len(check_name(text, "model")) > _MODEL_MOST:
         raise Malformed(f"model {text!r} has {len(text)} characters, and may have {_MODEL_MOST}")

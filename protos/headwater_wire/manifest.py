@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import Digest, ModelName, check_digest, check_model
+from headwater_wire.ids import Digest, ModelName, check_digest, check_model_name
 from headwater_wire.messages import Blob
 
 FORMAT = "headwater-bundle/2"
@@ -100,7 +100,7 @@ def parse(data: bytes) -> Manifest:
         if tree.pop("format") != FORMAT:
             raise Malformed(f"the bundle is not of format {FORMAT}: agent and control plane are of different versions")
         manifest = Manifest(
-            model=check_model(str(tree["model"])),
+            model=check_model_name(str(tree["model"])),
             graph=_blob(tree["graph"]),
             step=_step(tree["step"]),
             inputs=tuple(_tensor(item) for item in tree["inputs"]),

@@ -137,8 +137,8 @@ async def test_what_is_gone_fails_the_fetch(bench: Bench, missing: str) -> None:
 
 async def test_a_manifest_that_is_none_fails_the_fetch(bench: Bench) -> None:
     """The control plane is of another version, or worse."""
-    bench.cache.blobs[bench.task.bundle.digest] = b"{}"
-    event = await bench.effects.perform(do.Fetch(bench.task))
+    task = replace(bench.task, bundle=bench.cache.put(b"{}"))
+    event = await bench.effects.perform(do.Fetch(task))
     assert isinstance(event, on.FetchFailed) and "manifest" in event.reason
 
 

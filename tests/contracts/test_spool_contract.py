@@ -80,8 +80,6 @@ async def test_a_later_attempt_takes_the_place_of_an_earlier_one(spool: Spool) -
 
 async def test_who_asks_for_a_replaced_delta_does_not_get_another(spool: Spool, request: pytest.FixtureRequest) -> None:
     """Its digest is no longer that of what lies there."""
-    if isinstance(spool, FolderSpool):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="it takes the replaced delta for just adopted"))
     for data in (DELTA, OTHER):
         await spool.adopt(T1, written(spool, data), blob(data))
     with pytest.raises(Damaged):

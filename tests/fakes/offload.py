@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from headwater_control.ports import Imported, ImportJob, MergeJob, OffloadFailed, Unusable
+from headwater_control.ports import Checked, CheckedRow, Imported, ImportJob, MergeJob, OffloadFailed, Unusable
 from headwater_control.strategies import NAMES as STRATEGIES
 from headwater_wire import digests
 from headwater_wire.ids import ModelName
@@ -43,6 +43,13 @@ class FakeOffload:
             raise Unusable("node 3 (LRN) can't be trained: freeze what is before it")
         (job.out_dir / "parameters.safetensors").write_bytes(b"imported\n")
         return _bundle(manifest_of(job.model, graph), graph, TRAIN, job.out_dir)
+
+    async def check_model(self, job: ImportJob, batch_size: int) -> Checked:
+        """Take any file but one that says it can't be trained."""
+        if _read(job.onnx_path) == BAD:
+            raise Unusable("node 3 (LRN) can't be trained: freeze what is before it")
+        rows = (CheckedRow("w", (4,), True, ""), CheckedRow("v", (2,), False, "no selector names it"))
+        return Checked(rows, 4, 16, batch_size, 32, 64, 100, 0.5, ("everything trains",))
 
     async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
         """Make a step that is named for what it does."""

@@ -320,3 +320,14 @@ def test_nothing_is_cut_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     """A pipe has no width: ids must not be shortened to 80 columns."""
     out.print(table(("A", "B", "C"), [("x" * 60, "y" * 60, "z" * 60)]))
     assert f"{'x' * 60}  {'y' * 60}  {'z' * 60}" in capsys.readouterr().out
+
+
+def test_a_model_is_checked_before_it_is_imported(shell: Shell, tmp_path: Path) -> None:
+    """What trains, what is frozen and why, and what a step takes; nothing is kept."""
+    file = tmp_path / "unseen.onnx"
+    onnx.save(classifier.digits_classifier(), file)
+    options = ("--loss", "cross_entropy", "--trainable", "last:1", "--batch", "8")
+    told = shell.ok("model", "check", str(file), *options)
+    for words in ("scores.weight", "10×64", "no: no selector names it", "650 trainable numbers", "at batch 8", " ms"):
+        assert words in told
+    assert "unseen" not in shell.ok("model", "list")

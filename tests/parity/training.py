@@ -1,5 +1,6 @@
 """A PyTorch network through Headwater's import, and one step of both."""
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def export(net: nn.Module, batch: Sequence[Tensor], path: Path, opset: int = 18)
     """Export as a user would; parameters keep their names, since nothing is folded."""
     names = [f"input{place}" for place in range(len(batch))]
     dynamic = tuple({0: torch.export.Dim("batch")} for _ in batch)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells what torchvision would bring
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

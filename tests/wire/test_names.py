@@ -5,7 +5,7 @@ import string
 import pytest
 from headwater_wire import digests, topics
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import DeviceId, ModelName, check_digest, check_model, check_name, version_id
+from headwater_wire.ids import DeviceId, ModelName, check_digest, check_model_name, check_name, version_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def test_a_name_is_safe_everywhere(text: str) -> None:
 def test_the_versions_of_a_model_have_names_too(model: str, number: int) -> None:
     """What can name a model leaves room for the number of any version."""
     try:
-        name = check_model(model)
+        name = check_model_name(model)
     except Malformed:
         return
     assert check_name(version_id(name, number), "version")

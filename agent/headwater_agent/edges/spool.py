@@ -33,7 +33,7 @@ class FolderSpool:
         """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
         await asyncio.to_thread(_check, source, delta)
         await asyncio.to_thread(durable.adopt, source, self._path(task))
-        self._fresh.add((task, delta.digest))
+        self._fresh = {(other, digest) for other, digest in self._fresh if other != task} | {(task, delta.digest)}
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
         """Give a delta's place; unless it was adopted just now its SHA-256 is checked: raise `Damaged`."""

@@ -133,9 +133,12 @@ def load(line: bytes) -> Job | Reply:
                 tree |= {"files": files, "dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
             case "Inspect":
                 tree["dataset"] = _dataset(tree["dataset"])
+            case "Stepped":
+                tree |= {"step": int(tree["step"]), "steps": int(tree["steps"]), "loss": float(tree["loss"])}
             case "Trained":
                 delta = tree["delta"]
-                tree |= {"metrics": Metrics(**tree["metrics"]), "delta": Blob(**delta) if delta else None}
+                blob = None if delta is None else Blob(check_digest(delta["digest"]), int(delta["size"]))
+                tree |= {"metrics": Metrics(**tree["metrics"]), "delta": blob}
             case "Inspected":
                 card = tree["card"]
                 columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))

@@ -47,6 +47,39 @@ def import_(
         out.print(f"  {note}", markup=False)
 
 
+@app.command("check", epilog="Example: headwater model check digits.onnx --loss cross_entropy --trainable last:1")
+def check(
+    file: Annotated[Path, typer.Argument(help="An ONNX file whose batch axis is dynamic.")],
+    loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
+    trainable: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of names, last:N layers, bias, or lora:RANK; repeatable; else all that can train."),
+    ] = None,
+    output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
+    batch: Annotated[int, typer.Option(help="Examples a step.")] = 32,
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Say what would train, what is frozen and why, and what a step takes; nothing is kept."""
+    with connect(url) as client, by_flag(batch_size="--batch"), transfer(f"checking {file.name}") as moved:
+        found = client.models.check_file(
+            file, loss=loss, trainable=trainable or (), output=output, batch_size=batch, on_bytes=moved
+        )
+    if json:
+        as_json(found)
+        return
+    rows = [(row.name, "×".join(map(str, row.shape)), "yes" if row.trains else f"no: {row.why}") for row in found.rows]
+    out.print(table(("PARAMETER", "SHAPE", "TRAINS"), rows))
+    out.print(
+        f"{found.elements:,} trainable numbers; a delta has {size(found.delta_bytes)}\n"
+        f"memory at batch {found.batch_size}: parameters {size(found.parameter_bytes)}, a step "
+        f"{size(found.activation_bytes)}; adam would add {size(found.adam_bytes)}\n"
+        f"a step here, on one thread: {1e3 * found.step_s:.1f} ms"
+    )
+    for note in found.notes:
+        out.print(f"  {note}", markup=False)
+
+
 @app.command("list", epilog="Example: headwater model list")
 def list_(json: AsJson = False, url: Url = None) -> None:
     """List the models."""

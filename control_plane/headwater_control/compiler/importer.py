@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from headwater_wire import digests
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import Digest, check_model
+from headwater_wire.ids import Digest, check_model_name
 from headwater_wire.manifest import Loss, Manifest, Parameter, Step, TensorSpec, parse
 from headwater_wire.messages import Blob
 from headwater_wire.tensors import write_tensors, write_vector
@@ -32,6 +32,7 @@ class Imported:
     blob_paths: tuple[Path, ...]  # what the manifest names, each under its digest
     elements: int
     notes: tuple[str, ...]
+    frozen: tuple[tuple[str, str], ...] = ()  # names, and why
 
 
 def import_model(
@@ -51,7 +52,7 @@ def make_bundle(
 ) -> Imported:
     """Do all of `import_model` but the proof. The same file and arguments give the same bytes."""
     try:
-        name = check_model(model)
+        name = check_model_name(model)
     except Malformed as error:
         raise CompileError(str(error)) from error
     proto = checks.read(onnx_path)
@@ -62,9 +63,10 @@ def make_bundle(
     if rank := lora.rank_of(trainable):
         lora.add(proto.graph, rank)
         trainable = (f"*{lora.A}", f"*{lora.B}")
-    tensors, notes = selection.select(proto.graph, chosen.output, trainable)
+    tensors, left = selection.select(proto.graph, chosen.output, trainable)
     _declare(proto, chosen.output)
-    notes = [note for note in (softmax_note, *notes, *_remarks(proto.graph)) if note]
+    told = (f"{name!r} is frozen: {why}" for name, why in left)
+    notes = [note for note in (softmax_note, *told, *_remarks(proto.graph)) if note]
 
     parameters, vector = _lay_out(tensors)
     training = {parameter.name for parameter in parameters}
@@ -83,7 +85,7 @@ def make_bundle(
         frozen_digests=tuple(digest(constants.array(tensor)) for tensor in frozen),
     )
     write_vector(folder.parameters, parameters, vector)
-    return folder.imported(manifest, notes)
+    return replace(folder.imported(manifest, notes), frozen=tuple(left))
 
 
 def compile_bundle(manifest_path: Path, graph_path: Path, training: str, out_dir: Path) -> Imported:

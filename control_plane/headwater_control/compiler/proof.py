@@ -16,7 +16,16 @@ TIMEOUT_S = 180.0
 
 def prove(folder: Path) -> tuple[str, ...]:
     """Train the folder's bundle one step in a child; return notes; raise `CompileError` if it doesn't train."""
-    verdict = _ask(folder)
+    return _notes(_ask(folder))
+
+
+def measure(folder: Path, examples: int) -> tuple[float, int, tuple[str, ...]]:
+    """Do as `prove`, on so many examples: give a step's seconds, the bytes that it takes beside parameters, notes."""
+    verdict = _ask(folder, str(examples))
+    return verdict.get("step_s", 0.0), verdict.get("activation_bytes", 0), _notes(verdict)
+
+
+def _notes(verdict: dict[str, Any]) -> tuple[str, ...]:
     if not verdict.get("trains"):
         raise CompileError(f"the model can't be trained: {verdict.get('problem')}")
     notes = []
@@ -27,8 +36,8 @@ def prove(folder: Path) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _ask(folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "headwater_agent.training.trial", str(folder)]
+def _ask(folder: Path, *more: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "headwater_agent.training.trial", str(folder), *more]
     try:
         child = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -21,8 +21,10 @@ _BIAS_AT = {
 }  # fmt: skip
 
 
-def select(graph: onnx.GraphProto, output: str, selectors: Sequence[str]) -> tuple[list[onnx.TensorProto], list[str]]:
-    """Choose what trains, in the graph's order, and note what doesn't and why; raise `CompileError`."""
+def select(
+    graph: onnx.GraphProto, output: str, selectors: Sequence[str]
+) -> tuple[list[onnx.TensorProto], list[tuple[str, str]]]:
+    """Choose what trains, in the graph's order, and say what is frozen and why; raise `CompileError`."""
     flowing = differentiable.reached(graph, output)
     obstacles = {tensor.name: differentiable.obstacle(graph, tensor, flowing) for tensor in graph.initializer}
     able = [tensor for tensor in graph.initializer if not obstacles[tensor.name]]
@@ -32,13 +34,13 @@ def select(graph: onnx.GraphProto, output: str, selectors: Sequence[str]) -> tup
         )
     chosen = _chosen(graph, able, obstacles, selectors)
     names = {tensor.name for tensor in chosen}
-    notes = []
+    frozen = []
     for tensor in graph.initializer:
         if tensor.name in names or not differentiable.is_weightlike(tensor):
             continue
         unnamed = "no selector names it" if selectors else "a single number; name it to train it"
-        notes.append(f"{tensor.name!r} is frozen: {obstacles[tensor.name] or unnamed}")
-    return chosen, notes
+        frozen.append((tensor.name, obstacles[tensor.name] or unnamed))
+    return chosen, frozen
 
 
 def _chosen(

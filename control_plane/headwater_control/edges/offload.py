@@ -14,7 +14,7 @@ from headwater_wire import codecs
 from headwater_wire.errors import WireError
 from headwater_wire.floats import check_finite
 
-from headwater_control.ports import Imported, ImportJob, MergeJob, OffloadFailed, Unusable
+from headwater_control.ports import Checked, CheckedRow, Imported, ImportJob, MergeJob, OffloadFailed, Unusable
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,13 @@ class ProcessOffload:
         """Check, make the bundle, and prove once that it trains."""
         arguments = (str(job.onnx_path), str(job.out_dir), job.model, job.loss, list(job.trainable), job.output)
         return _imported(await self._compile("import_model", *arguments))
+
+    async def check_model(self, job: ImportJob, batch_size: int) -> Checked:
+        """Do as an import would, take some steps, and say what it takes."""
+        arguments = (str(job.onnx_path), str(job.out_dir), job.loss, list(job.trainable), job.output, batch_size)
+        done = await self._compile("check_model", *arguments)
+        rows = tuple(CheckedRow(**{**row, "shape": tuple(row["shape"])}) for row in done.pop("rows"))
+        return Checked(**{**done, "rows": rows, "notes": tuple(done["notes"])})
 
     async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
         """Make a model's bundle for another way of training."""

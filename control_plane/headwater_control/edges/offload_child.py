@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -40,6 +41,15 @@ def import_model(onnx: str, out_dir: str, model: str, loss: str, trainable: list
     from headwater_control.compiler.importer import import_model as run
 
     return _told(run(Path(onnx), Path(out_dir), model, loss, tuple(trainable), output))
+
+
+def check_model(
+    onnx: str, out_dir: str, loss: str, trainable: list[str], output: str, batch_size: int
+) -> dict[str, Any]:
+    """Say what training a model takes."""
+    from headwater_control.compiler.report import report
+
+    return asdict(report(Path(onnx), Path(out_dir), loss, tuple(trainable), output, batch_size))
 
 
 def compile_bundle(manifest: str, graph: str, training: str, out_dir: str) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def compose(manifest: str, graph: str, parameters: str, out_dir: str) -> list[st
 
 # The compiler is imported by the job that needs it: onnx and onnxruntime take a second and 100 MB.
 _JOBS: dict[str, Callable[..., Any]] = {
-    job.__name__: job for job in (merge, import_model, compile_bundle, import_version, compose)
+    job.__name__: job for job in (merge, import_model, check_model, compile_bundle, import_version, compose)
 }
 
 

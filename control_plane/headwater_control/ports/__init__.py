@@ -2,7 +2,16 @@
 
 from headwater_control.ports.blobs import Blobs, Staging, TakenOver
 from headwater_control.ports.chance import Clock, Ids
-from headwater_control.ports.offload import Imported, ImportJob, MergeJob, Offload, OffloadFailed, Unusable
+from headwater_control.ports.offload import (
+    Checked,
+    CheckedRow,
+    Imported,
+    ImportJob,
+    MergeJob,
+    Offload,
+    OffloadFailed,
+    Unusable,
+)
 from headwater_control.ports.publisher import Assign, Deploy, Downward, Publisher, Ring, Withdraw
 from headwater_control.ports.store import (
     AlreadyExists,
@@ -25,6 +34,8 @@ __all__ = [
     "Blobs",
     "Bundles",
     "Busy",
+    "Checked",
+    "CheckedRow",
     "Clock",
     "Deploy",
     "Devices",

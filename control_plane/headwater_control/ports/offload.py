@@ -31,6 +31,31 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A parameter, or a constant like one, and why it is frozen if it is."""
+
+    name: str
+    shape: tuple[int, ...]
+    trains: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What training a model takes on a device: bytes, and a step's seconds measured here on one thread."""
+
+    rows: tuple[CheckedRow, ...]
+    elements: int
+    delta_bytes: int
+    batch_size: int
+    parameter_bytes: int
+    adam_bytes: int
+    activation_bytes: int
+    step_s: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MergeJob:
     """Fold deltas, in this order, into the base."""
 
@@ -46,6 +71,9 @@ class Offload(Protocol):
 
     async def import_model(self, job: ImportJob) -> Imported:
         """Check, make the bundle, and prove once that it trains."""
+
+    async def check_model(self, job: ImportJob, batch_size: int) -> Checked:
+        """Do as an import would, take some steps, and say what it takes."""
 
     async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
         """Make a model's bundle for another way of training: its manifest and blobs; there are no new parameters."""

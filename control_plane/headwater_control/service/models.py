@@ -5,13 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import ModelName, VersionId, check_model
+from headwater_wire.ids import ModelName, VersionId, check_model_name
 from headwater_wire.manifest import LOSSES
 from headwater_wire.messages import Blob
 
 from headwater_control.core.models import Model, Release, Version
 from headwater_control.core.training import PLAIN
-from headwater_control.ports import AlreadyExists, ImportJob, Transaction, Unusable
+from headwater_control.ports import AlreadyExists, Checked, ImportJob, Transaction, Unusable
 from headwater_control.service.bundles import keep_bundle
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_version
@@ -39,8 +39,7 @@ async def import_model(
 ) -> ImportedModel:
     """Make a model of an ONNX file. Raises `Invalid` (why it can't be trained, and what to do) or `Conflict`."""
     model_name = _checked(name)
-    if (kind := loss.partition(":")[0]) not in LOSSES:
-        raise Invalid(f"there is no loss {kind[:80]!r}: choose one of {', '.join(LOSSES)}")
+    _check_loss(loss)
     async with world.store.read() as tx:
         if await tx.models.get(model_name) is not None:
             raise Conflict(f"there is a model {name} already: choose another name")
@@ -64,6 +63,19 @@ async def import_model(
     except AlreadyExists as error:
         raise Conflict(f"somebody imported a model {name} at the same time: choose another name") from error
     return ImportedModel(model, version, made.notes)
+
+
+async def check_model(
+    world: World, onnx_path: Path, *, loss: str, trainable: tuple[str, ...] = (), output: str = "", batch_size: int = 32
+) -> Checked:
+    """Say what training an ONNX file would take; nothing is kept. Raises `Invalid` as an import would."""
+    _check_loss(loss)
+    with workspace(world.settings.work_dir) as folder:
+        try:
+            job = ImportJob(onnx_path, folder, ModelName("model"), loss, trainable, output)
+            return await world.offload.check_model(job, batch_size)
+        except Unusable as error:
+            raise Invalid(str(error)) from error
 
 
 async def list_models(world: World) -> tuple[Model, ...]:
@@ -127,8 +139,13 @@ async def _add_imported(tx: Transaction, model: ModelName, parameters: Blob, at:
     return await tx.models.add_version(model, parameters, parent=None, run=None, round_number=None, at=at)
 
 
+def _check_loss(loss: str) -> None:
+    if (kind := loss.partition(":")[0]) not in LOSSES:
+        raise Invalid(f"there is no loss {kind[:80]!r}: choose one of {', '.join(LOSSES)}")
+
+
 def _checked(name: str) -> ModelName:
     try:
-        return check_model(name)
+        return check_model_name(name)
     except Malformed as error:
         raise Invalid(str(error)) from error

@@ -8,6 +8,7 @@ from headwater_wire.manifest import OPTIMIZERS
 
 from headwater_control.core.figures import RoundMetrics, figures
 from headwater_control.core.limits import objection
+from headwater_control.core.models import Version
 from headwater_control.core.rounds import Dropped, opened
 from headwater_control.core.runs import NEWEST, Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
 from headwater_control.core.training import training
@@ -44,17 +45,13 @@ async def start(world: World, wanted: RunSpec) -> Run:
     _check(wanted)
     async with world.store.read() as tx:
         model = await find_model(tx, wanted.model)
-        await _check_dataset(tx, wanted)
+        await _find_base(tx, wanted)
     await ensure_bundle(world, model, training(wanted))
     now = world.clock.now()
     async with work(world) as unit:
-        if wanted.base == NEWEST:
-            base = (await unit.tx.models.versions(model.name))[-1]
-        else:
-            base = await find_version(unit.tx, wanted.base)
-        if base.model != model.name:
-            raise Invalid(f"version {base.id} is of model {base.model}, not of {model.name}: choose another base")
+        base = await _find_base(unit.tx, wanted)
         spec = replace(wanted, base=base.id)
+        await _check_dataset(unit.tx, spec)
         run = Run(RunId(world.ids.new("run")), spec, RunState.RUNNING, base.id, 1, now)
         await unit.tx.runs.add(run)
         await unit.tx.runs.save_round(opened(run, now))
@@ -144,6 +141,16 @@ def _check(spec: RunSpec) -> None:
             check_name(value, "label value")
     except Malformed as error:
         raise Invalid(str(error)) from error
+
+
+async def _find_base(tx: Transaction, wanted: RunSpec) -> Version:
+    """Read the version to begin from; raise `NotFound`, or `Invalid` if it is another model's."""
+    if wanted.base == NEWEST:
+        return (await tx.models.versions(wanted.model))[-1]
+    base = await find_version(tx, wanted.base)
+    if base.model != wanted.model:
+        raise Invalid(f"version {base.id} is of model {base.model}, not of {wanted.model}: choose another base")
+    return base
 
 
 async def _check_dataset(tx: Transaction, spec: RunSpec) -> None:

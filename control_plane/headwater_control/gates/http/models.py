@@ -37,7 +37,7 @@ async def import_model(
     request: Request,
     name: Annotated[schemas.Name, Query()],
     loss: Annotated[str, Query(max_length=20_000, description="such as cross_entropy, or huber:delta=0.5")],
-    trainable: Annotated[list[str] | None, Query(description="name patterns; none: everything that can train")] = None,
+    trainable: Annotated[list[str] | None, Query(description="selectors; none: everything that can train")] = None,
     output: Annotated[str, Query(max_length=1000, description="which graph output the loss reads, if several")] = "",
 ) -> schemas.ModelImport:
     """Import the ONNX file in the body: check it, make the bundle, prove that it trains."""
@@ -46,6 +46,23 @@ async def import_model(
             world, name, path, loss=loss, trainable=tuple(trainable or ()), output=output
         )
     return schemas.ModelImport.model_validate(imported)
+
+
+@router.post("/v1/models/check", tags=["models"], openapi_extra=_RAW_BODY)
+async def check_model(
+    world: InWorld,
+    request: Request,
+    loss: Annotated[str, Query(max_length=20_000, description="such as cross_entropy, or huber:delta=0.5")],
+    trainable: Annotated[list[str] | None, Query(description="selectors; none: everything that can train")] = None,
+    output: Annotated[str, Query(max_length=1000, description="which graph output the loss reads, if several")] = "",
+    batch_size: Annotated[int, Query(ge=1, le=4096, description="examples a step")] = 32,
+) -> schemas.ModelCheck:
+    """Say what training the ONNX file in the body would take; nothing is kept."""
+    async with received(request, world.settings.work_dir, ".onnx") as path:
+        checked = await models.check_model(
+            world, path, loss=loss, trainable=tuple(trainable or ()), output=output, batch_size=batch_size
+        )
+    return schemas.ModelCheck.model_validate(checked)
 
 
 @router.get("/v1/models", tags=["models"])

@@ -183,6 +183,29 @@ class ModelImport(Record):
     notes: list[str]
 
 
+class CheckedRow(Record):
+    """A parameter, or a constant like one."""
+
+    name: str
+    shape: list[int]
+    trains: bool
+    why: str
+
+
+class ModelCheck(Record):
+    """What training a model takes on a device: bytes, and a step's seconds, measured here on one thread."""
+
+    rows: list[CheckedRow]
+    elements: int
+    delta_bytes: int
+    batch_size: int
+    parameter_bytes: int
+    adam_bytes: int
+    activation_bytes: int
+    step_s: float
+    notes: list[str]
+
+
 def _knob(name: str, description: str | None = None) -> Any:
     """Describe a field of `RunStart` as core has it: the default, and for a number its range."""
     default, allowed = _DEFAULTS[name], RANGES.get(name)

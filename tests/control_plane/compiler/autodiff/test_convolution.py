@@ -15,6 +15,7 @@ from headwater_control.compiler.autodiff.emitter import Emitter
 from headwater_control.compiler.autodiff.rules import convolution, weight_gradient
 from headwater_control.compiler.autodiff.rules.weight_gradient import Layer
 from headwater_control.compiler.autodiff.rules.windows import Windows
+from headwater_control.compiler.errors import CompileError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
@@ -83,7 +84,7 @@ def test_conv_transpose(data: st.DataObject, rank: int, groups: tuple[int, int, 
         for size, s, k, d in zip(image, strides, kernel, form["dilations"], strict=True)
     ]
     more = data.draw(st.sampled_from(["", "output_padding", "output_shape"]))
-    if more == "output_padding" and "auto_pad" not in form:
+    if more == "output_padding" or (more and data.draw(st.booleans())):
         form["output_padding"] = [data.draw(st.integers(0, s - 1)) for s in strides]
     if more == "output_shape":
         form.pop("pads", None)
@@ -178,3 +179,56 @@ def test_every_formulation_of_the_images_gradient(
     y = np.einsum("bgipw,goip->bgow", gathered(layer, image), kernel).reshape(dy.shape)
     assert found.shape == image.shape
     np.testing.assert_allclose((found * image).sum(), (dy * y).sum(), rtol=1e-4, atol=1e-4)
+
+
+def square(inputs: int, outputs: int, side: int, kernel: int, *, stride: int = 1, group: int = 1) -> Layer:
+    """Make a layer on square images, padded so that a window lies around each pixel, or around every other."""
+    counts = -(-side // stride)
+    windows = Windows((side,) * 2, (counts,) * 2, (kernel,) * 2, (stride,) * 2, (1, 1), (kernel // 2,) * 2)
+    return Layer(windows, inputs, outputs, group, np.float32)
+
+
+CHOICES = [
+    (square(1, 32, 28, 5), "example_by_example", "by_spreading"),
+    (square(32, 64, 14, 5), "by_columns", "by_spreading"),
+    (square(64, 64, 8, 3), "by_columns", "by_columns"),
+    (square(64, 128, 16, 3, stride=2), "by_columns", "by_spreading"),
+    (square(64, 64, 56, 3), "place_by_place", "by_spreading"),
+    (square(64, 128, 16, 1), "example_by_example", "by_turned_weights"),
+    (square(512, 512, 4, 1), "by_columns", "by_turned_weights"),
+    (square(64, 64, 16, 3, group=64), "by_shifted_rows", "by_turned_weights"),
+    (square(64, 64, 16, 3, group=64, stride=2), "by_shifted_rows", "by_spreading"),
+    (square(128, 128, 8, 3, group=128), "by_all_pairs", "by_matrices"),
+    (square(32, 32, 112, 3, group=32), "place_by_place", "by_turned_weights"),
+    (square(64, 64, 16, 3, group=4), "by_columns", "by_spreading"),
+]
+
+
+@pytest.mark.parametrize(("layer", "of_weights", "of_image"), CHOICES)
+def test_the_choice_of_a_formulation(layer: Layer, of_weights: str, of_image: str) -> None:
+    """It goes by shape; where memory is short, nothing that copies the image many times is chosen."""
+    assert weight_gradient.formulation(layer, small_memory=False).__name__ == of_weights
+    assert weight_gradient.formulation(layer, small_memory=True) is weight_gradient.place_by_place
+    assert convolution.formulation(layer, small_memory=False).__name__ == of_image
+    frugal = convolution.formulation(layer, small_memory=True)
+    assert frugal in (convolution.by_spreading, convolution.by_turned_weights)
+
+
+def test_float64() -> None:
+    """Constants have the dtype of what they are multiplied with (onnx's reference computes these forms rightly)."""
+    x, single = draw((2, 3, 4, 5)), draw((3, 1, 2, 3), seed=1)
+    check_gradients(node("Conv", ["x", "w"]), {"x": x, "w": draw((4, 3, 2, 3), seed=1)}, batch={"x": 0})
+    check_gradients(node("Conv", ["x", "w"], group=3), {"x": x, "w": single}, batch={"x": 0})
+
+
+def test_images_that_grow_with_the_batch() -> None:
+    """The windows must be known: a size that changes with the batch is refused."""
+    inputs = {"x": draw((1, 1, 4)), "w": draw((1, 1, 2))}
+    with pytest.raises(CompileError, match="sizes of its images depend on the batch"):
+        check_gradients(in_float32("Conv", ["x", "w"]), inputs, batch={"x": 2})
+
+
+def test_a_batch_of_one_size() -> None:
+    """Nothing hangs on the batch being open."""
+    inputs = {"x": draw((2, 3, 5)), "w": draw((2, 3, 3), seed=1), "b": draw((2,), seed=2)}
+    check_gradients(in_float32("Conv", list(inputs)), inputs, step=0.5, relative=1e-4, absolute=1e-4)

@@ -104,6 +104,15 @@ def test_average_pool(data: st.DataObject, rank: int, counted: bool) -> None:
     check_pooling("AveragePool", draw(data.draw(images(form))), count_include_pad=int(counted), **form)
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
+def test_padding_on_one_side(kind: str, counted: int) -> None:
+    """Padding need not be the same before and behind, nor along each axis."""
+    how = {"count_include_pad": counted} if kind == "AveragePool" else {}
+    x = distinct((2, 2, 5, 4))
+    check_pooling(kind, x, kernel_shape=[3, 2], strides=[2, 1], pads=[0, 1, 2, 0], **how)
+
+
 def first_maxima(x: Array, dy: Array, kernel: int, stride: int) -> Array:
     """Give each dy to the first of the largest numbers of its square window, row by row."""
     dx = np.zeros_like(x)
