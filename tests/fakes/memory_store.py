@@ -109,7 +109,8 @@ class MemoryDevices:
             now = replace(known, last_seen=seen, held_revision=beat.revision)
             if beat.epoch > known.epoch:  # a new life of the agent: it counts its presence from the start
                 now = replace(now, epoch=beat.epoch, seq=0)
-            if beat.epoch >= known.epoch and not known.online:
+            later = known.presence_at is None or known.presence_at <= beat.at
+            if not known.online and (beat.epoch > known.epoch or (beat.epoch == known.epoch and later)):
                 now = replace(now, online=True, presence_at=beat.at)
             rows[beat.device] = now
 

@@ -88,6 +88,17 @@ async def test_a_beat_of_an_older_epoch_puts_nobody_online(store: Store) -> None
         assert await tx.devices.get(BOX) == device(epoch=2, seq=5, held_revision=4, last_seen=later(60))
 
 
+async def test_a_beat_heard_before_a_goodbye_and_written_after_it_puts_nobody_online(store: Store) -> None:
+    """Heartbeats are written in batches, a moment after they came; one that came after the goodbye counts."""
+    gone = device(epoch=2, seq=2, online=False, presence_at=later(10), last_seen=later(9))
+    async with store.write() as tx:
+        await tx.devices.save(gone)
+        await tx.devices.touch([Beat(BOX, 2, 0, later(9))])
+        assert await tx.devices.get(BOX) == gone
+        await tx.devices.touch([Beat(BOX, 2, 0, later(11))])
+        assert await tx.devices.get(BOX) == replace(gone, online=True, presence_at=later(11), last_seen=later(11))
+
+
 async def test_of_many_beats_of_one_device_each_counts(store: Store) -> None:
     """A batch has the effect of its beats one after the other."""
     async with store.write() as tx:

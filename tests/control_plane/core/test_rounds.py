@@ -94,7 +94,9 @@ def test_selecting_waits_with_a_reason_said_once() -> None:
     run = replace(RUN, spec=replace(SPEC, clients_per_round=4))
     (wait,) = plan(view(record, devices=[device("a")], run=run), START)
     assert wait == Wait("waits for 2 able devices; of 1 in the cohort 1 is able")
-    assert plan(view(replace(record, reason=wait.reason), devices=[device("a")], run=run), START) == ()
+    record = replace(record, reason=wait.reason)
+    assert plan(view(record, devices=[device("a")], run=replace(run, reason=wait.reason)), START) == ()
+    assert plan(view(record, devices=[device("a")], run=run), START) == (wait,), "a resumption has cleared it"
 
 
 def test_a_paused_run_asks_nobody() -> None:

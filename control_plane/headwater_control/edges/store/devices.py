@@ -102,7 +102,10 @@ def _among(devices: Collection[DeviceId]) -> Iterator[sa.ColumnElement[bool]]:
 
 def _touch() -> sa.Update:
     epoch, at = sa.bindparam("b_epoch", type_=Whole), sa.bindparam("at", type_=Utc)
-    current, newer = _C.epoch <= epoch, _C.epoch < epoch
+    newer = _C.epoch < epoch
+    # What was heard before a goodbye, and is only written after it, brings nobody back.
+    later = sa.or_(_C.presence_at.is_(None), _C.presence_at <= at)
+    current = sa.or_(newer, sa.and_(_C.epoch == epoch, later))
     return (
         sa.update(_TABLE)
         .where(_C.id == sa.bindparam("device", type_=Name))

@@ -139,8 +139,10 @@ def on_input(g: Emitter, n: Node, kernel: Sequence[int]) -> Windows:
     """Read the windows that a Conv or a pooling lays on its input."""
     image, counts = spatial(g, n, n.x), spatial(g, n, n.y)
     bare = _unpadded(n, image, counts, kernel)
-    total = [max(size, 0) for size in bare.after]
-    return _padded(n, bare, total, same=n.attribute("auto_pad", "NOTSET").startswith("SAME"))
+    same = n.attribute("auto_pad", "NOTSET").startswith("SAME")
+    if same and min(bare.after) < -1:  # onnxruntime's releases crop there, each in its own way
+        raise n.refused("auto_pad with strides longer than the kernel: export it with pads written out")
+    return _padded(n, bare, [max(size, 0) for size in bare.after], same=same)
 
 
 def on_output(g: Emitter, n: Node, kernel: Sequence[int]) -> Windows:

@@ -1,0 +1,36 @@
+"""For each operator that has a rule: how to draw a case of it, and the function of PyTorch's that is the same.
+
+Where PyTorch has none by that name, it is made of a few others, which autograd goes through.
+"""
+
+from tests.parity import (
+    rules_activations,
+    rules_arithmetic,
+    rules_convolution,
+    rules_indexing,
+    rules_movement,
+    rules_normalization,
+    rules_pooling,
+    rules_products,
+    rules_recurrent,
+    rules_reductions,
+    rules_resize,
+)
+from tests.parity.rules_case import TABLE, Case
+
+# Importing a module registers its cases.
+MODULES = (
+    rules_activations,
+    rules_arithmetic,
+    rules_convolution,
+    rules_indexing,
+    rules_movement,
+    rules_normalization,
+    rules_pooling,
+    rules_products,
+    rules_recurrent,
+    rules_reductions,
+    rules_resize,
+)
+
+__all__ = ["MODULES", "TABLE", "Case"]
