@@ -67,7 +67,9 @@ def _compare() -> None:
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
         for place, lane in enumerate(LANES):
             _race(lane, Path(name) / str(place))
+        _compile(Path(name))
     _memory()
+    _start()
 
 
 def _race(lane: Lane, folder: Path) -> None:
@@ -146,6 +148,54 @@ def _seconds(step: Step) -> float:
     return statistics.median(taken)
 
 
+def _compile(folder: Path) -> None:
+    """Import a large model, without the proof."""
+    import torch
+    from headwater_control.compiler.importer import make_bundle
+
+    from tests.parity.networks import ResNet50
+    from tests.parity.training import export
+
+    net = ResNet50().eval()
+    image = torch.randn(2, 3, 224, 224)
+    file = export(net, (image,), folder / "resnet50.onnx")
+    began = time.perf_counter()
+    made = make_bundle(file, folder / "resnet50", "resnet50", "cross_entropy")
+    compiled_s = time.perf_counter() - began
+    began = time.perf_counter()
+    with torch.no_grad():
+        net(image)
+    forward_s = time.perf_counter() - began
+    ratio = compiled_s / forward_s
+    print(
+        f"compiling ResNet-50, {made.elements:,} parameters: {compiled_s:.1f} s = {ratio:.0f} × PyTorch's forward pass "
+        "on two images (wanted: at most 5 s)"
+    )
+
+
+def _start() -> None:
+    """Start a training child on the McMahan CNN, and wait for its first step's end."""
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
+        _save_bundle(Path(name))
+        program = (
+            "import sys, time; from pathlib import Path; from benches.training import _train_ours;"
+            "_train_ours(Path(sys.argv[1]), steps=1)"
+        )
+        started = [program, str(Path(name) / "bundle")]
+        pairs = [(_lifetime_s(started), _lifetime_s(["import numpy, onnxruntime"])) for _ in range(RACES)]
+    start_s, bare_s = (statistics.median(values) for values in zip(*pairs, strict=True))
+    print(
+        f"from a process's start to the end of its first step: {start_s:.2f} s = {start_s / bare_s:.1f} × importing "
+        "numpy and onnxruntime (wanted: at most 0.7 s)"
+    )
+
+
+def _lifetime_s(program: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", *program], check=True)
+    return time.perf_counter() - began
+
+
 def _memory() -> None:
     """Train in a process that has nothing else, once with each."""
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
@@ -180,7 +230,7 @@ def _alone(what: str) -> None:
     print(float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
 
 
-def _train_ours(bundle: Path) -> None:
+def _train_ours(bundle: Path, steps: int = 5) -> None:
     import numpy as np
     from headwater_agent.training.engine import Bundle
     from headwater_agent.training.engines import engine
@@ -198,7 +248,7 @@ def _train_ours(bundle: Path) -> None:
     batch: dict[str, Any] = {
         "input0": random.standard_normal((64, 1, 28, 28), np.float32), "label": random.integers(0, 10, 64)
     }  # fmt: skip
-    for _ in range(5):
+    for _ in range(steps):
         session.train_step(batch, 1e-3)
 
 

@@ -126,6 +126,46 @@ class ResNet8(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class Bottleneck(nn.Module):
+    """Three convolutions, the outer ones 1×1, and what goes round them."""
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width),
+        )  # fmt: skip
+        same = channels_in == 4 * width and stride == 1
+        short = nn.Sequential(nn.Conv2d(channels_in, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+        self.short = nn.Identity() if same else short
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep [N, C, H, W], or halve the sides."""
+        return F.relu(self.body(x) + self.short(x))
+
+
+class ResNet50(nn.Module):
+    """He et al. (2016): 25.6 million parameters; for the time that compiling it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        layers: list[nn.Module] = []
+        channels = 64
+        for width, depth, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+            for place in range(depth):
+                layers.append(Bottleneck(channels, width, stride if place == 0 else 1))
+                channels = 4 * width
+        self.body, self.head = nn.Sequential(*layers), nn.Linear(2048, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score [N, 3, 224, 224]."""
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+
 class UNet(nn.Module):
     """Down and up again, with a bridge."""
 
