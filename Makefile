@@ -25,7 +25,7 @@ demo: $(STAMP) ## train on handwritten digits across five agents and roll the re
 	$(BIN)/headwater demo $(ARGS)
 
 test: $(STAMP) ## the whole suite (ARGS="-k broker")
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 parity: .venv-parity/.installed ## the compiler against PyTorch
 	.venv-parity/bin/pytest -n auto tests/parity $(ARGS)
@@ -43,7 +43,7 @@ native: .venv-native/.installed ## the engines, on ONNX Runtime's training build
 	$(PYTHON) -m venv --clear .venv-native
 	grep -v '^onnx' constraints.txt > .venv-native/constraints.txt
 	.venv-native/bin/pip install --quiet --disable-pip-version-check -c .venv-native/constraints.txt \
-		-e '.[native]' pytest pytest-asyncio pytest-timeout
+		-e '.[native]' hypothesis pytest pytest-asyncio pytest-timeout
 	@touch $@
 
 test-aarch64: $(STAMP) ## the worker's steps here and on an emulated aarch64, compared (the first run fetches 135 MB)
