@@ -1,6 +1,6 @@
 """Poolings: over windows, and over whole images."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from headwater_control.compiler.autodiff.rules.registry import Emitter, Gradients, Node, rule
 from headwater_control.compiler.autodiff.rules.separable import back_along, unit
 from headwater_control.compiler.autodiff.rules.windows import Sizes, Windows, on_input, spatial
-from headwater_control.compiler.autodiff.types import Dims
 
 
 @rule("MaxPool")
@@ -73,41 +72,28 @@ def _through_maxima(g: Emitter, n: Node, windows: Windows, dy: str) -> str:
     For windows side by side. Asking a MaxPool for its indices makes it 13 times as slow, and 22 with two threads; this
     whole gradient takes half of that.
     """
-    channels, used = g.type(n.x).size(1), tuple(a * b for a, b in zip(windows.counts, windows.kernel, strict=True))
-    pooled = [_cut(g, n.x, windows.image, used)]
-    for axis in reversed(range(1, windows.rank)):
-        alone = _alone(windows.kernel, axis)
-        pooled.append(g.op("MaxPool", pooled[-1], kernel_shape=alone, strides=alone))
-    best = n.y
-    for axis, values in enumerate(reversed(pooled)):
-        outer, inner = channels * prod(used[:axis]), prod(windows.counts[axis + 1 :])
-        window = (None, outer, windows.counts[axis], inner)
-        places = [g.reshape(place, window) for place in _places(g, windows, axis, values, window)]
-        dy = _to_first(g, n, places, g.reshape(best, window), g.reshape(dy, window))
-        best = values
+    kernel, counts, channels = windows.kernel, windows.counts, g.type(n.x).size(1)
+    used = tuple(count * size for count, size in zip(counts, kernel, strict=True))
+    axes = [axis for axis, size in enumerate(kernel) if size > 1]
+    stages = []
+    values = _cut(g, n.x, windows.image, used)
+    for axis in reversed(axes):
+        # What lies before the axis; its windows; their places; what lies behind, and is pooled already.
+        outer, inner = channels * prod(used[:axis]), prod(counts[axis + 1 :])
+        values = g.reshape(values, (None, outer, counts[axis], kernel[axis], inner))
+        places = g.ops("Split", kernel[axis], values, axis=3, num_outputs=kernel[axis])
+        dims = (None, outer, counts[axis], 1, inner)
+        values = g.op("Max", *places) if axis != axes[0] else g.reshape(n.y, dims)
+        stages.append((places, values, dims))
+    for places, best, dims in reversed(stages):
+        dy = _to_first(g, n, places, best, g.reshape(dy, dims))
     return _uncut(g, g.reshape(dy, (None, channels, *used)), windows.image, used)
 
 
-def _alone(kernel: Sizes, axis: int) -> list[int]:
-    return [size if place == axis else 1 for place, size in enumerate(kernel)]
-
-
-def _places(g: Emitter, windows: Windows, axis: int, values: str, window: Dims) -> Iterator[str]:
-    """Cut each place but the last out of every window."""
-    size, inner = windows.kernel[axis], prod(windows.counts[axis + 1 :])
-    rows = g.reshape(values, (*window[:-1], size * inner))
-    for place in range(size - 1):
-        if place == 0 and axis == windows.rank - 1:  # a pooling of single numbers: faster than a Slice with steps
-            yield g.op("MaxPool", values, kernel_shape=[1] * windows.rank, strides=_alone(windows.kernel, axis))
-        else:
-            bounds = ([place * inner], [(place + 1) * inner], [3])
-            yield g.op("Slice", rows, *(g.constant(bound) for bound in bounds))
-
-
-def _to_first(g: Emitter, n: Node, places: list[str], best: str, rest: str) -> str:
-    """Give what comes back to the first place that holds the best; the last place gets what is left."""
+def _to_first(g: Emitter, n: Node, places: Sequence[str], best: str, rest: str) -> str:
+    """Give what comes back to the first place that holds the maximum; the last place gets what is left."""
     parts = []
-    for place in places:
+    for place in places[:-1]:
         part = g.mul(rest, g.mask(g.op("GreaterOrEqual", place, best), n.x))
         rest = g.sub(rest, part)
         parts.append(part)
