@@ -70,7 +70,7 @@ def windows(
     form = draw(st.sampled_from(forms))
     kernel, none, ones = each(side), [0] * rank, [1] * rank
     strides = kernel if form == SIDE_BY_SIDE else each(side)
-    if pooling and form.startswith("SAME"):  # with longer strides the runtime's padding is less than nothing
+    if form.startswith("SAME"):  # with longer strides the runtime's padding is less than nothing: refused
         strides = [min(stride, size) for stride, size in zip(strides, kernel, strict=True)]
     dilations = each(side) if form in {"VALID", "padded"} else ones  # the runtime has none with SAME
     spans = [span(k, d) for k, d in zip(kernel, dilations, strict=True)]
