@@ -62,7 +62,7 @@ def _compare() -> None:
 
     torch.set_num_threads(THREADS)
     print(
-        f"a step, ours / PyTorch {torch.__version__} eager, {THREADS} threads each: median of {RACES} interleaved races"
+        f"a step, ours / PyTorch {torch.__version__} eager, {THREADS} threads each: the fastest step of {RACES} turns"
     )
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
         for place, lane in enumerate(LANES):

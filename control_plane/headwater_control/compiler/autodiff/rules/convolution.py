@@ -99,7 +99,7 @@ def by_columns(g: Emitter, layer: Layer, w: str, dy: str) -> str:
     deltas = g.transpose(g.reshape(dy, (None, layer.window_channels, windows.number)), (0, 2, 1))
     if mirrored.padded:  # by one window: all padding is read from there
         deltas = g.op("Pad", deltas, g.constant([0, 0, 0, 0, 1, 0]))
-    deltas = g.op("Gather", deltas, g.constant(mirrored.taps()[:, ::-1].reshape(-1)), axis=1)
+    deltas = g.op("Gather", deltas, g.constant(mirrored.taps()[:, ::-1].reshape(-1), np.int32), axis=1)
     terms = windows.places * layer.window_channels
     w = g.transpose(g.reshape(w, (layer.window_channels, layer.image_channels, windows.places)), (2, 0, 1))
     pixels = g.op("Gemm", g.reshape(deltas, (None, terms)), g.reshape(w, (terms, layer.image_channels)))

@@ -99,7 +99,7 @@ def by_columns(g: Emitter, layer: Layer, image: str, dy: str) -> str:
     if not windows.pointwise:
         if windows.padded:  # by one pixel: all padding is read from there
             columns = g.op("Pad", columns, g.constant([0, 0, 0, 0, 1, 0]))
-        columns = g.op("Gather", columns, g.constant(windows.taps().T.reshape(-1)), axis=1)
+        columns = g.op("Gather", columns, g.constant(windows.taps().T.reshape(-1), np.int32), axis=1)
     deltas = _batch_last(g, dy, layer.window_channels, windows.number)
     product = _product(g, layer, columns, layer.inputs * windows.places, deltas)
     # The Reshape also keeps onnxruntime from turning product and Transpose into a product of few rows.
