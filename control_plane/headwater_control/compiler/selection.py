@@ -13,6 +13,7 @@ import onnx
 from headwater_control.compiler import differentiable
 from headwater_control.compiler.errors import CompileError
 
+_VIEWS = {"Identity", "Transpose"}
 _LAST = re.compile(r"last:(\d+)")
 # Where an operator takes its bias.
 _BIAS_AT = {
@@ -78,13 +79,10 @@ def _in_last_layers(graph: onnx.GraphProto, able: Sequence[onnx.TensorProto], co
 
 def _read_by(graph: onnx.GraphProto, node: onnx.NodeProto) -> set[str]:
     """Name a node's inputs, and what they are only another view of: exporters put a Transpose behind a weight."""
-    if node.op_type in {"Identity", "Transpose"}:
+    if node.op_type in _VIEWS:
         return set()  # it belongs to whoever reads it
     views = {made: view.input[0] for view in graph.node for made in view.output if view.op_type in _VIEWS}
     return {views.get(name, name) for name in node.input}
-
-
-_VIEWS = {"Identity", "Transpose"}
 
 
 def _biases(graph: onnx.GraphProto, able: Sequence[onnx.TensorProto]) -> set[str]:

@@ -3,7 +3,8 @@
 Written y = f(x), with `dy` for the derivative of the loss with respect to y: each docstring gives dx.
 """
 
-from headwater_control.compiler.autodiff.rules import (
+# Importing a module registers its rules.
+from headwater_control.compiler.autodiff.rules import (  # noqa: F401
     activations,
     arithmetic,
     convolution,
@@ -24,25 +25,4 @@ from headwater_control.compiler.autodiff.rules import (
 )
 from headwater_control.compiler.autodiff.rules.registry import RULES
 
-# Importing a module registers its rules.
-MODULES = (
-    activations,
-    arithmetic,
-    convolution,
-    einsum,
-    gru,
-    indexing,
-    linear,
-    lrn,
-    lstm,
-    movement,
-    normalization,
-    pooling,
-    reductions,
-    resize,
-    rnn,
-    slicing,
-    softmax,
-)
-
-__all__ = ["MODULES", "RULES"]
+__all__ = ["RULES"]
