@@ -1,5 +1,6 @@
 """Brings a database's tables to this release's revision, once, whoever else starts at the same time."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from headwater_control.ports import Busy
@@ -18,6 +20,7 @@ from headwater_control.ports import Busy
 _FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x6865_6164_7761_7465  # "headwate": a key of our own among PostgreSQL's advisory locks
 _WAIT_S = 60.0  # for another replica's migration
+_LOOK_AGAIN_S = 0.05
 
 
 class UnknownRevision(Exception):
@@ -39,6 +42,8 @@ async def migrate(url: URL, revision: str = "head") -> None:
     engine = create_async_engine(url, poolclass=NullPool, connect_args=own)
     try:
         async with engine.connect() as connection:
+            if on_sqlite:
+                await _log_ahead(connection)
             await connection.run_sync(_on_sqlite if on_sqlite else _on_postgres, revision)
     except OSError as error:
         raise Busy(f"the database can't be reached: {error}") from error
@@ -55,6 +60,19 @@ def config(connection: sa.Connection | None = None) -> Config:
     return made
 
 
+async def _log_ahead(connection: AsyncConnection) -> None:
+    # SQLite's own waiting doesn't cover this statement: while another replica is at it too, it fails at once.
+    until = asyncio.get_running_loop().time() + _WAIT_S
+    while True:
+        try:
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            return
+        except OperationalError as error:
+            if asyncio.get_running_loop().time() >= until:
+                raise Busy(f"the database stays locked by another process: {error.orig}") from error
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
 def _on_postgres(connection: sa.Connection, revision: str) -> None:
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT_S:.0f}s'")
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -65,7 +83,7 @@ def _on_postgres(connection: sa.Connection, revision: str) -> None:
 def _on_sqlite(connection: sa.Connection, revision: str) -> None:
     # Alembic changes a SQLite table by copying and dropping it, which foreign keys would turn into deleting its rows;
     # the pragmas have no effect within a transaction.
-    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"):
+    for statement in ("PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"):
         connection.exec_driver_sql(statement)
     _upgrade(connection, revision)
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
