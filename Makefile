@@ -25,7 +25,7 @@ demo: $(STAMP) ## train on handwritten digits across five agents and roll the re
 	$(BIN)/headwater demo $(ARGS)
 
 test: $(STAMP) ## the whole suite (ARGS="-k broker")
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 parity: .venv-parity/.installed ## the compiler against PyTorch
 	.venv-parity/bin/pytest -n auto tests/parity $(ARGS)

@@ -2,9 +2,17 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # No deadline: a shared machine may pause a test in its middle, which says nothing about the code.
 settings.register_profile("explore", deadline=None)
 settings.register_profile("repeat", deadline=None, derandomize=True)
 settings.load_profile("repeat" if os.environ.get("CI") else "explore")
+
+_LONG_FIRST = ("tests/system/", "tests/agent/test_daemon.py", "tests/headwater/", "tests/control_plane/test_server.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, lest the last of them be run while the other processors have nothing."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG_FIRST))
