@@ -30,6 +30,7 @@ class Parameter:
     name: str
     shape: tuple[int, ...]
     offset: int
+    statistic: bool = False  # a running one: it follows the batches instead of descending, and has no optimizer state
 
     @property
     def elements(self) -> int:
@@ -107,7 +108,8 @@ def parse(data: bytes) -> Manifest:
             outputs=tuple(_tensor(item) for item in tree["outputs"]),
             loss=_loss(tree["loss"]),
             parameters=tuple(
-                Parameter(str(item["name"]), _shape(item["shape"]), int(item["offset"])) for item in tree["parameters"]
+                Parameter(str(item["name"]), _shape(item["shape"]), int(item["offset"]), bool(item["statistic"]))
+                for item in tree["parameters"]
             ),
             frozen=tuple(str(name) for name in tree["frozen"]),
             frozen_digests=tuple(check_digest(str(digest)) for digest in tree["frozen_digests"]),

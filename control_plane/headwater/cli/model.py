@@ -23,7 +23,7 @@ def import_(
     name: Annotated[str | None, typer.Option(help="What to call it; else as the file is called.")] = None,
     trainable: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of names, last:N layers, bias, or lora:RANK; repeatable; else all that can train."),
+        typer.Option(help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."),
     ] = None,
     output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
     json: AsJson = False,
@@ -53,7 +53,7 @@ def check(
     loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
     trainable: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of names, last:N layers, bias, or lora:RANK; repeatable; else all that can train."),
+        typer.Option(help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."),
     ] = None,
     output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
     batch: Annotated[int, typer.Option(help="Examples a step.")] = 32,

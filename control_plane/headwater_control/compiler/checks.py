@@ -9,6 +9,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
+from headwater_control.compiler import batch, constants
 from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -20,7 +21,10 @@ _DOMAINS = ("", "ai.onnx")
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """Read and check a model, with functions inlined and everything but the graph left out; raise `CompileError`."""
+    """Read and check a model; raise `CompileError`.
+
+    Functions are inlined, constants are initializers, everything but the graph is left out, and the batch is free.
+    """
     model = parse(path)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -31,7 +35,9 @@ def read(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CompileError(f"the file is no valid model: {' '.join(str(error).split())[:500]}") from error
-    return _bare(model)
+    model = _bare(model)
+    constants.gather(model)
+    return batch.free(model)
 
 
 def parse(path: Path) -> onnx.ModelProto:

@@ -1,5 +1,7 @@
 """Brings every constant of a graph into one place, its initializers, whatever way the exporter wrote it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -13,15 +15,17 @@ _PLAIN = {
 
 
 def gather(model: onnx.ModelProto) -> None:
-    """Turn Constant nodes into initializers, take initializers off the inputs, drop unused ones, name every node."""
+    """Turn nodes that are constants into initializers, take these off the inputs, drop unused ones, name every node."""
     graph = model.graph
     outputs = {value.name for value in graph.output}
+    known = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
     for node in graph.node:
-        tensor = _constant(node) if node.op_type == "Constant" and node.output[0] not in outputs else None
+        tensor = _constant(node, known) if outputs.isdisjoint(node.output) else None
         if tensor is None:
             nodes.append(node)
         else:
+            known[tensor.name] = tensor
             graph.initializer.append(tensor)
     used = _used(graph) | outputs
     replace(graph.node, nodes)
@@ -38,8 +42,12 @@ def array(tensor: onnx.TensorProto) -> np.ndarray:
     return values
 
 
-def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    for attribute in node.attribute:
+def _constant(node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> onnx.TensorProto | None:
+    if node.op_type == "ConstantOfShape" and node.input[0] in known:
+        return _of_shape(node, array(known[node.input[0]]))
+    if node.op_type == "Identity" and node.input[0] in known and _uniform(array(known[node.input[0]])):
+        return numpy_helper.from_array(array(known[node.input[0]]), node.output[0])
+    for attribute in node.attribute if node.op_type == "Constant" else ():
         if attribute.name == "value":
             tensor = onnx.TensorProto()
             tensor.CopyFrom(attribute.t)
@@ -49,6 +57,21 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
             value = onnx.helper.get_attribute_value(attribute)
             return numpy_helper.from_array(np.array(value, _PLAIN[attribute.name]), node.output[0])
     return None  # a string, or a sparse tensor: it stays a node
+
+
+def _uniform(values: np.ndarray) -> bool:
+    """Say whether all numbers are the same: exporters keep such tensors once, though training would part them.
+
+    PyTorch's older exporter does so with the scales and biases, and running statistics, of fresh norms. Others that are
+    shared, an embedding for one, are meant to be.
+    """
+    return values.size > 0 and bool((values == values.flat[0]).all())
+
+
+def _of_shape(node: onnx.NodeProto, shape: np.ndarray) -> onnx.TensorProto:
+    """Write out what a ConstantOfShape gives."""
+    value = array(node.attribute[0].t) if node.attribute else np.zeros(1, np.float32)
+    return numpy_helper.from_array(np.full(shape.tolist(), value[0]), node.output[0])
 
 
 def captured(node: onnx.NodeProto) -> set[str]:

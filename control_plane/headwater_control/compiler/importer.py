@@ -1,7 +1,7 @@
 """From an ONNX file to a bundle: a manifest, a graph, and the first version's parameters, proved to train."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,17 @@ from headwater_wire.manifest import Loss, Manifest, Parameter, Step, TensorSpec,
 from headwater_wire.messages import Blob
 from headwater_wire.tensors import write_tensors, write_vector
 
-from headwater_control.compiler import checks, constants, differentiable, lora, losses, proof, selection, signature
+from headwater_control.compiler import (
+    batch_norm,
+    checks,
+    constants,
+    differentiable,
+    lora,
+    losses,
+    proof,
+    selection,
+    signature,
+)
 from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
 from headwater_control.compiler.autodiff.optimizers import inputs as scalars
 from headwater_control.compiler.errors import CompileError
@@ -40,8 +50,9 @@ def import_model(
 ) -> Imported:
     """Make a bundle in `out_dir` and prove that it trains; raise `CompileError`, whose message says what to do.
 
-    `trainable` are selectors (`selection`), or one "lora:RANK"; none: everything that can train. `output`: which one
-    the loss reads. `loss` is spelled as `losses` says.
+    `trainable` are selectors (`selection`), or one "lora:RANK"; none: everything that can train. Beside them
+    "batch_norm" or "batch_norm:frozen" says what BatchNormalization goes by; neither: what the file says. `output`:
+    which one the loss reads. `loss` is spelled as `losses` says.
     """
     imported = make_bundle(onnx_path, out_dir, model, loss, trainable, output)
     return replace(imported, notes=(*imported.notes, *proof.prove(out_dir)))
@@ -57,6 +68,8 @@ def make_bundle(
         raise CompileError(str(error)) from error
     proto = checks.read(onnx_path)
     constants.gather(proto)
+    trainable, by_batch = batch_norm.wish(trainable)
+    in_training = batch_norm.to_inference(proto.graph)
     inputs = signature.inputs(proto.graph)
     outputs = signature.outputs(proto, inputs)
     chosen, softmax_note = losses.choose(proto.graph, outputs, loss, output)
@@ -65,10 +78,13 @@ def make_bundle(
         trainable = (f"*{lora.A}", f"*{lora.B}")
     tensors, left = selection.select(proto.graph, chosen.output, trainable)
     _declare(proto, chosen.output)
+    statistics = batch_norm.moving(proto.graph, {tensor.name for tensor in tensors}, in_training, by_batch)
+    tensors += [tensor for tensor in proto.graph.initializer if tensor.name in statistics]
+    left = [(name, why) for name, why in left if name not in statistics]
     told = (f"{name!r} is frozen: {why}" for name, why in left)
-    notes = [note for note in (softmax_note, *told, *_remarks(proto.graph)) if note]
+    notes = [note for note in (softmax_note, *told, *_remarks(proto.graph, statistics)) if note]
 
-    parameters, vector = _lay_out(tensors)
+    parameters, vector = _lay_out(tensors, statistics)
     training = {parameter.name for parameter in parameters}
     frozen = [t for t in proto.graph.initializer if t.name not in training and differentiable.is_weightlike(t)]
     folder = _Folder(out_dir)
@@ -113,7 +129,9 @@ def _step(
     """Differentiate, and keep what a device needs for it."""
     optimizer, *extras = training.split("+")
     options = Options(**dict.fromkeys(extras, True))
-    made = compile_graphs(proto, inputs, loss, [parameter.name for parameter in parameters], optimizer, options)
+    names = [parameter.name for parameter in parameters]
+    statistics = [parameter.name for parameter in parameters if parameter.statistic]
+    made = compile_graphs(proto, inputs, loss, names, optimizer, options, statistics)
     chosen = OPTIMIZERS[optimizer]
     return Step(
         train=folder.keep(made.train.SerializeToString(deterministic=True)),
@@ -161,10 +179,12 @@ def digest(values: np.ndarray) -> Digest:
     return Digest(hashlib.sha256(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest())
 
 
-def _lay_out(tensors: Sequence[onnx.TensorProto]) -> tuple[tuple[Parameter, ...], np.ndarray]:
+def _lay_out(
+    tensors: Sequence[onnx.TensorProto], statistics: Collection[str]
+) -> tuple[tuple[Parameter, ...], np.ndarray]:
     parameters, offset = [], 0
     for tensor in tensors:
-        parameters.append(Parameter(tensor.name, tuple(tensor.dims), offset))
+        parameters.append(Parameter(tensor.name, tuple(tensor.dims), offset, tensor.name in statistics))
         offset += parameters[-1].elements
     vector = np.concatenate([constants.array(tensor).reshape(-1) for tensor in tensors])
     return tuple(parameters), vector.astype(np.float32, copy=False)
@@ -181,11 +201,18 @@ def _declare(proto: onnx.ModelProto, name: str) -> None:
         graph.value_info.append(known[name])
 
 
-def _remarks(graph: onnx.GraphProto) -> list[str]:
+def _remarks(graph: onnx.GraphProto, statistics: Collection[str]) -> list[str]:
     operators = {node.op_type for node in graph.node}
     remarks = []
-    if "BatchNormalization" in operators:
-        remarks.append("BatchNormalization trains with its running statistics fixed")
+    if statistics:
+        remarks.append(
+            "BatchNormalization trains by each batch's statistics; the running ones come back with the delta"
+        )
+    elif "BatchNormalization" in operators:
+        remarks.append(
+            "BatchNormalization trains with its running statistics fixed; to train by each batch's: "
+            f"--trainable {batch_norm.SELECTOR}"
+        )
     if "Dropout" in operators:
         remarks.append("Dropout passes everything on while training, as it does in the exported model")
     if any(tensor.name.startswith("onnx::") for tensor in graph.initializer):

@@ -1,6 +1,6 @@
 """From a model's graph to the two graphs a device trains with, and the constants that both read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -33,13 +33,14 @@ def compile_graphs(
     parameters: Sequence[str],
     optimizer: str = "sgd",
     options: Options | None = None,
+    statistics: Collection[str] = (),
 ) -> Graphs:
     """Differentiate; raise `CompileError` with the node that can't be, and what to do."""
     if optimizer not in OPTIMIZERS:
         raise CompileError(f"there is no optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
     forward = prepare(model, loss.output, parameters)
     types = settle(forward, inputs, parameters)
-    train = train_step(forward, types, loss, parameters, optimizer, options)
+    train = train_step(forward, types, loss, parameters, optimizer, options, statistics)
     scores = evaluation(forward, types, loss, parameters)
     for made in (train, scores):
         try:

@@ -68,6 +68,12 @@ def job(net: Imported, base: Path, data: DatasetConfig, plan: Plan, delta: Path)
     return Train("t", str(net.manifest_path), files, str(base), str(delta), data, plan)
 
 
+def right(scored: Trained) -> float:
+    """Give the share of the held-out examples that were right."""
+    assert scored.metrics.holdout_correct is not None
+    return scored.metrics.holdout_correct / scored.metrics.holdout_examples
+
+
 def test_central_training_reads_digits_in_seconds(worker: Worker, net: Imported, tmp_path: Path) -> None:
     """Five epochs on the pooled digits read more than 95 of 100 held-out ones; composed, the model agrees."""
     shards = digits.shards(5)
@@ -80,7 +86,7 @@ def test_central_training_reads_digits_in_seconds(worker: Worker, net: Imported,
     test = dataset(tmp_path / "test.npz", shards.test)
     scored = worker.do(job(net, version, test, SCORE, tmp_path / "none"))
     assert isinstance(scored, Trained) and scored.metrics.holdout_examples == len(shards.test.labels)
-    share = scored.metrics.holdout_correct / scored.metrics.holdout_examples
+    share = right(scored)
     assert share > 0.95
 
     model, reference = compose(net.manifest_path, graph_path(net), version, tmp_path / "release")
@@ -110,7 +116,7 @@ def test_federated_averaging_beats_every_lonely_device(worker: Worker, net: Impo
     def share(vector: np.ndarray) -> float:
         scored = worker.do(job(net, write(tmp_path / "v", net, vector), test, SCORE, tmp_path / "none"))
         assert isinstance(scored, Trained)
-        return scored.metrics.holdout_correct / scored.metrics.holdout_examples
+        return right(scored)
 
     first = read(net.parameters_path)
     alone = [share(first + delta(net.parameters_path, place, replace(plan, epochs=5))[0]) for place in range(5)]
@@ -164,7 +170,7 @@ def test_three_clinics_csv_files_train_a_table_classifier(worker: Worker, tmp_pa
         version = write(tmp_path / "version", table, read(table.parameters_path) + floats.load())
     scored = worker.do(job(table, version, replace(clinic, path=str(test)), SCORE, tmp_path / "none"))
     assert isinstance(scored, Trained)
-    assert scored.metrics.holdout_correct / scored.metrics.holdout_examples > 0.9
+    assert right(scored) > 0.9
 
 
 def test_the_mnist_classifier_trains(tmp_path: Path) -> None:

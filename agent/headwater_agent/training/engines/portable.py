@@ -54,7 +54,7 @@ class _Side:
         for parameter in manifest.parameters:
             part = slice(parameter.offset, parameter.offset + parameter.elements)
             views[parameter.name] = self.vector[part].reshape(parameter.shape)
-            for slot, values in self.slots.items():
+            for slot, values in self.slots.items() if not parameter.statistic else ():
                 views[graphs.state(slot, parameter.name)] = values[part].reshape(parameter.shape)
         return views
 
@@ -142,6 +142,8 @@ class _PortableSession:
         tensors, outputs = before.tensors(self._manifest), after.tensors(self._manifest)
         if self._proximal:
             for parameter in self._manifest.parameters:
+                if parameter.statistic:
+                    continue
                 part = self._beginning[parameter.offset : parameter.offset + parameter.elements]
                 tensors[graphs.beginning(parameter.name)] = part.reshape(parameter.shape)
         for name, values in (*tensors.items(), *self._scalars.items()):

@@ -1,6 +1,6 @@
 """Puts a training step together: forward, loss, backward, update; and the graph that only scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -9,7 +9,7 @@ from headwater_wire.graphs import ABSOLUTE_ERROR, CORRECT, LABEL, LOSS
 from headwater_wire.manifest import Loss
 from onnx import helper, numpy_helper
 
-from headwater_control.compiler.autodiff import optimizers
+from headwater_control.compiler.autodiff import optimizers, running
 from headwater_control.compiler.autodiff.backward import backward
 from headwater_control.compiler.autodiff.emitter import Emitter
 from headwater_control.compiler.autodiff.losses import Objective, label_type, objective
@@ -29,27 +29,33 @@ def train_step(
     parameters: Sequence[str],
     optimizer: str = "sgd",
     options: Options | None = None,
+    statistics: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Make the graph of one step on a batch.
 
     Inputs: the model's, `label`, each parameter by its name, each state (`graphs.state`), with FedProx each
     `graphs.beginning`, and the scalars of `optimizers.inputs`. Outputs: `graphs.new` of parameters and states,
-    and the scalar LOSS, as it was before the step. Raises `CompileError` for what can't be differentiated.
+    and the scalar LOSS, as it was before the step. Those of the parameters that are `statistics` are not descended, and
+    have no state: they follow what BatchNormalization sees. Raises `CompileError` for what can't be differentiated.
     """
     chosen, wanted = OPTIMIZERS[optimizer], options or Options()
+    plain = forward
+    forward, types = running.by_batch(plain, types, statistics)
     g = _emitter(types, loss)
     goal = objective(loss, g, optimizers.seed_scale(chosen, g))
     constants = {t.name: numpy_helper.to_array(t) for t in forward.graph.initializer if t.name not in parameters}
-    gradients = backward(forward.graph, constants, {loss.output: goal.slope}, parameters, g)
-    if missing := [name for name in parameters if name not in gradients]:
+    descending = [name for name in parameters if name not in statistics]
+    gradients = backward(forward.graph, constants, {loss.output: goal.slope}, descending, g)
+    if missing := [name for name in descending if name not in gradients]:
         raise CompileError(f"no derivative flows from {', '.join(missing)} to the loss")
-    optimizers.update(chosen, wanted, g, {name: gradients[name] for name in parameters})
+    optimizers.update(chosen, wanted, g, {name: gradients[name] for name in descending})
+    running.follow(g, plain, statistics)
     g.rename(goal.loss, LOSS)
-    states = [graphs.state(slot, name) for name in parameters for slot in chosen.slots]
+    states = [graphs.state(slot, name) for name in descending for slot in chosen.slots]
     shapes = {name: types[name] for name in parameters}
-    shapes |= {graphs.state(slot, name): types[name] for name in parameters for slot in chosen.slots}
+    shapes |= {graphs.state(slot, name): types[name] for name in descending for slot in chosen.slots}
     if wanted.proximal:
-        shapes |= {graphs.beginning(name): types[name] for name in parameters}
+        shapes |= {graphs.beginning(name): types[name] for name in descending}
     outputs = {graphs.new(name): shapes[name] for name in (*parameters, *states)}
     scalars = optimizers.inputs(chosen, wanted)
     return _assemble(forward, g, types, loss, shapes, scalars, outputs | {LOSS: _SCALAR})

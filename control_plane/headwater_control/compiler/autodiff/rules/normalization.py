@@ -131,7 +131,11 @@ def _by_batch(g: Emitter, n: Node, dy: str) -> Gradients:
     """dx = (dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂))/σ with dx̂ = dy·scale, d scale = Σ dy·x̂, d bias = Σ dy."""
     scale, bias = n.inputs[1:3]
     axes, shape = _beside_channels(g, n)
-    centred, variance = _centred(g, n.x, axes)
+    if n.attribute("momentum", 0.9) == 0 and len(n.outputs) == 3:  # then they are the batch's own
+        mean, variance = (g.reshape(name, shape) for name in n.outputs[1:])
+        centred = g.sub(n.x, mean)
+    else:
+        centred, variance = _centred(g, n.x, axes)
     inverse = _inverse_deviation(g, n, variance)
     dbias = g.reduce_sum(dy, axes, keepdims=True)
     dscale = g.mul(inverse, g.reduce_sum(g.mul(dy, centred), axes, keepdims=True))
