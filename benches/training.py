@@ -124,17 +124,18 @@ def _case(name: str, batch: int) -> Any:
     import torch
 
     from tests.parity import networks as n
+    from tests.parity.case import Case
 
     torch.manual_seed(0)
     image, flat = torch.randn(batch, 1, 28, 28), torch.randn(batch, 784)
     colour = torch.randn(batch, 3, 32, 32)
     made = {
-        "mcmahan_cnn": lambda: n.Case(n.McMahan(), (image,), classes=10),
-        "2nn": lambda: n.Case(n.mlp(784, 200, 200, 10), (flat,), classes=10),
-        "mlp": lambda: n.Case(n.mlp(784, 512, 512, 10), (flat,), classes=10),
-        "transformer": lambda: n.Case(n.Transformer(64, 4), (torch.randn(batch, 32, 64),), classes=5),
-        "mobilenet": lambda: n.Case(n.MobileNet(16, 3), (colour,), classes=6),
-        "resnet8": lambda: n.Case(n.ResNet8(), (colour,), classes=10),
+        "mcmahan_cnn": lambda: Case(n.McMahan(), (image,), classes=10),
+        "2nn": lambda: Case(n.mlp(784, 200, 200, 10), (flat,), classes=10),
+        "mlp": lambda: Case(n.mlp(784, 512, 512, 10), (flat,), classes=10),
+        "transformer": lambda: Case(n.Transformer(64, 4), (torch.randn(batch, 32, 64),), classes=5),
+        "mobilenet": lambda: Case(n.MobileNet(16, 3), (colour,), classes=6),
+        "resnet8": lambda: Case(n.ResNet8(), (colour,), classes=10),
     }
     case: Any = made[name]()
     case.net.eval()

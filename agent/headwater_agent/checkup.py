@@ -12,7 +12,7 @@ from headwater_agent.survey import examine
 async def look_over(config: Config, say: Callable[[str], None]) -> bool:
     """Tell of each dataset, a line each; return whether all can be used."""
     fine, how = True, config.training
-    async with warm_worker(worker_command(how.engine), idle_s=how.worker_idle_s, nice=how.nice) as worker:
+    async with warm_worker(worker_command(how.engine, how.memory), idle_s=how.worker_idle_s, nice=how.nice) as worker:
         for dataset in config.datasets:
             card = await examine(worker, dataset)
             say(described(card))

@@ -15,6 +15,7 @@ from headwater_agent.settings import BadSetting, Section, Settings
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
 ENGINES = ("portable", "native", "constant")
+MEMORY = ("normal", "small")
 FORMATS = ("npz", "csv", "idx")
 
 
@@ -48,6 +49,7 @@ class TrainingConfig:
     """[training]"""
 
     engine: str
+    memory: str
     worker_idle_s: float
     nice: int
     max_attempts: int
@@ -109,6 +111,7 @@ def _control_plane(section: Section) -> ControlPlaneConfig:
 def _training(section: Section) -> TrainingConfig:
     return TrainingConfig(
         engine=section.one_of("engine", ENGINES, default="portable"),
+        memory=section.one_of("memory", MEMORY, default="normal"),
         worker_idle_s=section.number("worker_idle_s", default=300.0, least=0.0, most=86_400.0),
         nice=section.integer("nice", default=10, least=0, most=19),
         max_attempts=section.integer("max_attempts", default=3, least=1, most=100),

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from headwater_wire import durable
+from headwater_wire.manifest import Manifest
+from headwater_wire.messages import Blob
 
-from headwater_agent.config import Config
+from headwater_agent.config import Config, TrainingConfig
 from headwater_agent.core.events import Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
@@ -80,7 +82,9 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
             open_journal(state / "journal.db") as journal,
             open_uplink(config.control_plane.gateway, device) as uplink,
             warm_worker(
-                worker_command(config.training.engine), idle_s=config.training.worker_idle_s, nice=config.training.nice
+                worker_command(config.training.engine, config.training.memory),
+                idle_s=config.training.worker_idle_s,
+                nice=config.training.nice,
             ) as worker,
         ):
 
@@ -130,9 +134,16 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
                 datasets={dataset.name: dataset for dataset in config.datasets},
                 request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
                 needed=lambda ended: needed(shell.session, ended),
-                wanted=lambda bundle: (bundle.graph,) if config.training.engine == "native" else bundle.step.blobs,
+                wanted=lambda bundle: _wanted(config.training, bundle),
             )
             yield link, shell, surveyor, effects
+
+
+def _wanted(how: TrainingConfig, bundle: Manifest) -> tuple[Blob, ...]:
+    """List the blobs that this box's way of training reads."""
+    if how.engine == "native":
+        return (bundle.graph,)
+    return bundle.step.frugal_blobs if how.memory == "small" else bundle.step.blobs
 
 
 @contextmanager

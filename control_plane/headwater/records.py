@@ -79,8 +79,9 @@ class Metrics:
     train_loss: float | None = None
     holdout_examples: int = 0
     holdout_loss: float | None = None
-    holdout_correct: float = 0.0
+    holdout_correct: float | None = None  # None: the model's loss counts none
     seconds: float = 0.0
+    holdout_absolute_error: float | None = None  # summed over the held-out examples; None: the loss has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ class ModelCheck:
     adam_bytes: int  # what adam's state would add
     activation_bytes: int
     step_s: float  # on one thread
+    small_bytes: int  # parameters and a step, on a box whose memory is "small"
+    small_step_s: float
     notes: tuple[str, ...] = ()
 
 
@@ -250,6 +253,7 @@ class Scores:
     holdout_examples: int = 0
     holdout_loss: float | None = None
     holdout_accuracy: float | None = None
+    holdout_mean_absolute_error: float | None = None
     bytes_up: int = 0
     bytes_down: int = 0
     selecting_s: float | None = None  # from opening to asking

@@ -163,6 +163,7 @@ def metrics_to(metrics: m.Metrics) -> gateway.Metrics:
         holdout_loss=metrics.holdout_loss,
         holdout_correct=metrics.holdout_correct,
         seconds=metrics.seconds,
+        holdout_absolute_error=metrics.holdout_absolute_error,
     )
 
 
@@ -173,8 +174,11 @@ def metrics_from(metrics: gateway.Metrics) -> m.Metrics:
         train_loss=measure(metrics.train_loss),
         holdout_examples=count(metrics.holdout_examples, "a number of examples"),
         holdout_loss=measure(metrics.holdout_loss),
-        holdout_correct=measure(metrics.holdout_correct),
+        holdout_correct=measure(metrics.holdout_correct) if metrics.HasField("holdout_correct") else None,
         seconds=measure(metrics.seconds),
+        holdout_absolute_error=(
+            measure(metrics.holdout_absolute_error) if metrics.HasField("holdout_absolute_error") else None
+        ),
     )
 
 

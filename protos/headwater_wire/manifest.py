@@ -59,7 +59,9 @@ class Step:
 
     train: Blob
     evaluation: Blob
-    constants: Blob | None  # safetensors: frozen values that both graphs read and neither holds
+    accumulate: Blob  # with `update` instead of `train`, where memory is short
+    update: Blob
+    constants: Blob | None  # safetensors: frozen values that the graphs read and none of them holds
     optimizer: str
     slots: tuple[str, ...]  # of the optimizer's state: a vector of the parameters' length each
     scalars: tuple[str, ...]  # inputs of `train`
@@ -67,7 +69,16 @@ class Step:
     @property
     def blobs(self) -> tuple[Blob, ...]:
         """List what a device fetches to take steps."""
-        return (self.train, self.evaluation, *([self.constants] if self.constants else []))
+        return (self.train, self.evaluation, *self._constants)
+
+    @property
+    def frugal_blobs(self) -> tuple[Blob, ...]:
+        """List what a device fetches to take them in little memory."""
+        return (self.accumulate, self.update, self.evaluation, *self._constants)
+
+    @property
+    def _constants(self) -> tuple[Blob, ...]:
+        return (self.constants,) if self.constants else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,8 @@ def _step(tree: dict[str, Any]) -> Step:
     return Step(
         train=_blob(tree["train"]),
         evaluation=_blob(tree["evaluation"]),
+        accumulate=_blob(tree["accumulate"]),
+        update=_blob(tree["update"]),
         constants=None if tree["constants"] is None else _blob(tree["constants"]),
         optimizer=str(tree["optimizer"]),
         slots=tuple(str(slot) for slot in tree["slots"]),

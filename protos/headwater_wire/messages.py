@@ -76,14 +76,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a task measured. Losses are means per example."""
+    """What a task measured. Losses are means per example; None: the model's loss has no such figure."""
 
     examples: int = 0
     train_loss: float = 0.0
     holdout_examples: int = 0
     holdout_loss: float = 0.0
-    holdout_correct: float = 0.0
+    holdout_correct: float | None = None  # examples that were right
     seconds: float = 0.0
+    holdout_absolute_error: float | None = None  # summed over the held-out examples
 
 
 class ReceiptKind(StrEnum):

@@ -17,7 +17,7 @@ _MODEL = Manifest(
     loss=Loss("mse", "y", None),
     parameters=(Parameter("weight", (2, 2), 0), Parameter("bias", (2,), 4)),
     frozen=(),
-    step=Step(_BLOB, _BLOB, None, "sgd", (), ()),
+    step=Step(_BLOB, _BLOB, _BLOB, _BLOB, None, "sgd", (), ()),
 )
 
 

@@ -49,7 +49,7 @@ class FakeOffload:
         if _read(job.onnx_path) == BAD:
             raise Unusable("node 3 (LRN) can't be trained: freeze what is before it")
         rows = (CheckedRow("w", (4,), True, ""), CheckedRow("v", (2,), False, "no selector names it"))
-        return Checked(rows, 4, 16, batch_size, 32, 64, 100, 0.5, ("everything trains",))
+        return Checked(rows, 4, 16, batch_size, 32, 64, 100, 0.5, 60, 0.7, ("everything trains",))
 
     async def compile(self, manifest: Path, graph: Path, training: str, out_dir: Path) -> Imported:
         """Make a step that is named for what it does."""

@@ -24,7 +24,9 @@ WITHIN_S = 60.0
 
 def test_a_run_is_started_watched_and_its_version_exported(client: Client, tmp_path: Path) -> None:
     """Every change is told, the last one is final, and what is exported is whole."""
-    run = client.runs.start(model="digits", dataset="digits", rounds=1, learning_rate=0.1, quorum=1.0, clients_per_round=2)
+    run = client.runs.start(
+        model="digits", dataset="digits", rounds=1, learning_rate=0.1, quorum=1.0, clients_per_round=2
+    )
     told = list(client.runs.watch(run.id, timeout_s=WITHIN_S))
     assert told[-1].run.state == "completed"
     detail = client.runs.wait(run.id)

@@ -1,7 +1,6 @@
 """Small networks of the kinds that run on edge boxes, as PyTorch has them, and what their loss reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -9,15 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everybody calls it)
 
-
-@dataclass(frozen=True)
-class Case:
-    """A network in evaluation mode, a batch, and its loss as `headwater model import --loss` spells it."""
-
-    net: nn.Module
-    batch: tuple[Tensor, ...]
-    loss: str = "cross_entropy"
-    classes: int = 0  # 0: a regression
+from tests.parity import networks_attention, networks_sequence, networks_tables, networks_vision
+from tests.parity.case import Case
 
 
 class McMahan(nn.Module):
@@ -264,6 +256,8 @@ def cases() -> Mapping[str, Case]:
         "tagger": Case(Tagger(), (torch.randint(0, 30, (4, 6)),), loss=tokens, classes=30),
         "instance_norm": Case(Instance(), (r(4, 1, 8, 8),), loss="mse"),
     }
+    for module in (networks_vision, networks_attention, networks_sequence, networks_tables):
+        made |= module.cases()
     for case in made.values():
         case.net.eval()
     return made

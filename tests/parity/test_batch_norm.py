@@ -13,7 +13,8 @@ from headwater_wire.manifest import parse
 from headwater_wire.messages import Plan
 from torch import Tensor, nn
 
-from tests.parity.networks import Case, cases
+from tests.parity.case import Case
+from tests.parity.networks import cases
 from tests.parity.training import Ours, batch_of, loss_of, ours
 
 RATE = 0.05

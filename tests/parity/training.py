@@ -17,9 +17,8 @@ from headwater_wire.ids import Digest
 from headwater_wire.manifest import Manifest
 from headwater_wire.tensors import open_vector
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (as everybody calls it)
 
-from tests.parity.networks import Case
+from tests.parity.case import Case
 
 Vector = npt.NDArray[np.float32]
 
@@ -63,6 +62,11 @@ def ours(
         made = compile_bundle(
             made.manifest_path, folder / "bundle" / "blobs" / graph.digest, training, folder / "other"
         )
+    return opened(made, base_path, threads)
+
+
+def opened(made: Imported, base_path: Path, threads: int = 1) -> Ours:
+    """Open a bundle, and read the parameters it begins with."""
     description = manifest.parse(made.manifest_path.read_bytes())
     with open_vector(base_path, description) as floats:
         base = floats.load()
@@ -74,20 +78,14 @@ def batch_of(case: Case) -> tuple[dict[str, npt.NDArray[np.generic]], Tensor]:
     """Give the batch as ours, and the label as PyTorch's; it is the same each time."""
     torch.manual_seed(1)
     with torch.no_grad():
-        shape = case.net(*case.batch).shape
-    axis = -1 if "class_axis=-1" in case.loss else 1
-    label_shape = [size for place, size in enumerate(shape) if place != axis % len(shape)]
-    label = torch.randint(0, case.classes, label_shape) if case.classes else torch.randn(*shape)
+        label = case.label(case.net(*case.batch))
     feed = {f"input{place}": values.numpy() for place, values in enumerate(case.batch)}
     return {**feed, "label": label.numpy()}, label
 
 
 def loss_of(case: Case, label: Tensor) -> Tensor:
     """Compute PyTorch's loss."""
-    output = case.net(*case.batch)
-    if not case.classes:
-        return F.mse_loss(output, label)
-    return F.cross_entropy(output.transpose(1, -1) if "class_axis=-1" in case.loss else output, label)
+    return case.loss_of(case.net(*case.batch), label)
 
 
 def _files(made: Imported) -> dict[Digest, Path]:

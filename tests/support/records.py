@@ -35,7 +35,7 @@ def tuples(elements: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
 columns = st.builds(Column, names, names, tuples(st.integers(1, 2**40)))
 cards = st.builds(DatasetCard, names, whole, tuples(columns), words)
 inventories = st.builds(Inventory, words, words, words, whole, whole, whole, words, words)
-metrics = st.builds(Metrics, whole, reals, whole, reals, reals, reals)
+metrics = st.builds(Metrics, whole, reals, whole, reals, st.none() | reals, reals, st.none() | reals)
 specs = st.builds(
     RunSpec,
     model=names,

@@ -5,4 +5,5 @@ from headwater_wire.graphs import LEARNING_RATE
 from headwater_wire.manifest import Step
 
 TRAIN, EVALUATION = b"a graph that trains", b"a graph that scores"
-UNREAD = Step(digests.of_bytes(TRAIN), digests.of_bytes(EVALUATION), None, "sgd", (), (LEARNING_RATE,))
+_TRAIN = digests.of_bytes(TRAIN)
+UNREAD = Step(_TRAIN, digests.of_bytes(EVALUATION), _TRAIN, _TRAIN, None, "sgd", (), (LEARNING_RATE,))

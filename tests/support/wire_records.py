@@ -44,7 +44,7 @@ TASKS = st.builds(
     m.Task, TASK_IDS, RUN_IDS, SMALL, DEVICE_IDS, NAMES, BLOBS, BLOBS, VERSIONS, PLANS,
     st.integers(-(1 << 63), (1 << 63) - 1),
 )  # fmt: skip
-METRICS = st.builds(m.Metrics, COUNTS, NUMBERS, COUNTS, NUMBERS, NUMBERS, NUMBERS)
+METRICS = st.builds(m.Metrics, COUNTS, NUMBERS, COUNTS, NUMBERS, st.none() | NUMBERS, NUMBERS, st.none() | NUMBERS)
 PROGRESS = st.builds(m.Progress, TASK_IDS, PHASES, COUNTS, COUNTS, NUMBERS, WORDS)
 OFFERS = st.builds(m.Offer, DEVICE_IDS, TASK_IDS, BLOBS, NAMES, METRICS)
 RECEIPTS = st.builds(m.Receipt, st.sampled_from(m.ReceiptKind), WORDS, WORDS)

@@ -123,6 +123,13 @@ def test_a_loss_that_is_no_number_reads_as_the_largest(number: float) -> None:
     assert convert.progress_from(line).loss > 1e300
 
 
+def test_a_figure_that_a_peer_does_not_tell_is_none_and_nought_is_told() -> None:
+    """An older peer knows no absolute error, and not every loss has one: that is not an error of 0."""
+    assert convert.metrics_from(gateway.Metrics(examples=1)) == m.Metrics(examples=1)
+    perfect = m.Metrics(holdout_correct=0.0, holdout_absolute_error=0.0)
+    assert convert.metrics_from(gateway.Metrics.FromString(convert.metrics_to(perfect).SerializeToString())) == perfect
+
+
 @pytest.mark.parametrize(
     ("decode", "message"),
     [

@@ -17,9 +17,9 @@ _LOG_LIMIT = 2000  # characters of a line of the child's that go into our log
 _log = logging.getLogger(__name__)
 
 
-def worker_command(engine: str) -> tuple[str, ...]:
+def worker_command(engine: str, memory: str = "normal") -> tuple[str, ...]:
     """Say how the child is started."""
-    return (sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine)
+    return (sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine, "--memory", memory)
 
 
 class Child:

@@ -15,6 +15,8 @@ from headwater_agent.training.engine import Score, Session, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
 
 _SCORING_BATCH = 256
+_COUNTED = frozenset({"cross_entropy", "bce_with_logits"})  # losses by which an example is right or wrong
+_MEASURED = frozenset({"mse", "l1", "huber"})  # losses by which it is so far off
 
 Report = Callable[[int, int, float], None]  # (step, steps, loss): a step is a batch, scored or trained on
 
@@ -27,7 +29,7 @@ class Update:
     delta: Vector | None
 
 
-def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report: Report) -> Update:
+def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report: Report, loss: str) -> Update:
     """Do one task's work. The same arguments give the same bits on the same machine with the same threads."""
     started = time.monotonic()
     rows, held_out = split(dataset.count, plan.holdout)
@@ -48,8 +50,9 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
         train_loss=train_loss,
         holdout_examples=len(held_out),
         holdout_loss=score.loss / max(1, len(held_out)),
-        holdout_correct=score.correct,
+        holdout_correct=score.correct if loss in _COUNTED else None,
         seconds=time.monotonic() - started,
+        holdout_absolute_error=score.absolute_error if loss in _MEASURED else None,
     )
     return Update(metrics, delta)
 

@@ -69,7 +69,11 @@ class Desk:
         session = self._prepare(
             Bundle(description, {digest: Path(path) for digest, path in job.files}), job.plan.threads
         )
-        result = update(session, dataset, base, job.plan, lambda step, _, loss: say(Stepped(1 + step, steps, loss)))
+
+        def report(step: int, _: int, loss: float) -> None:
+            say(Stepped(1 + step, steps, loss))
+
+        result = update(session, dataset, base, job.plan, report, description.loss.kind)
         if result.delta is None:
             return Trained(result.metrics, None)
         delta_path = Path(job.delta_path)

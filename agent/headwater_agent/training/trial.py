@@ -1,7 +1,8 @@
 """Proves that a bundle trains: one step on random data of the right shapes. Run by the control plane at import.
 
-`python -m headwater_agent.training.trial FOLDER [EXAMPLES]`, where FOLDER holds manifest.json, parameters.safetensors
-and blobs/, named by their digests; the verdict is one JSON object on stdout. The engine may crash: then there is none.
+`python -m headwater_agent.training.trial FOLDER [EXAMPLES MEMORY]`, where FOLDER holds manifest.json,
+parameters.safetensors and blobs/, named by their digests; the verdict is one JSON object on stdout. The engine may
+crash: then there is none.
 """
 
 import json
@@ -30,7 +31,7 @@ _LEARNING_RATE = 1e-3
 _TIMED_STEPS = 5
 
 
-def run(folder: Path, examples: int = _EXAMPLES, *, timed: bool = False) -> dict[str, Any]:
+def run(folder: Path, examples: int = _EXAMPLES, memory: str = "normal", *, timed: bool = False) -> dict[str, Any]:
     """Take one step; say {"trains": true, "moved": …, "loss": …}, or {"trains": false, "problem": …}.
 
     `timed`: take some more, and say "step_s", their median, and "activation_bytes", by how much more than before the
@@ -41,7 +42,8 @@ def run(folder: Path, examples: int = _EXAMPLES, *, timed: bool = False) -> dict
         base = floats.load()
     try:
         files = {path.name: path for path in (folder / "blobs").iterdir()}
-        session = engine("portable").open(Bundle(description, {Digest(name): files[name] for name in files}), threads=1)
+        bundle = Bundle(description, {Digest(name): files[name] for name in files})
+        session = engine("portable", memory).open(bundle, threads=1)
         session.load(base, Plan())
         batch = random_batch(description, examples)
         before = _memory("VmRSS")
@@ -100,5 +102,6 @@ if __name__ == "__main__":
     die_with_parent()
     verdict = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print must not reach the verdict
-    found = run(Path(sys.argv[1]), int(sys.argv[2]), timed=True) if len(sys.argv) > 2 else run(Path(sys.argv[1]))
+    folder, *measured = sys.argv[1:]
+    found = run(Path(folder), int(measured[0]), measured[1], timed=True) if measured else run(Path(folder))
     print(json.dumps(found), file=verdict, flush=True)

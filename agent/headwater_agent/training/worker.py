@@ -13,7 +13,7 @@ from headwater_wire.crashpoint import crashpoint
 
 from headwater_agent.training import protocol
 from headwater_agent.training.desk import Desk
-from headwater_agent.training.engines import NAMES, engine
+from headwater_agent.training.engines import MEMORY, NAMES, engine
 from headwater_agent.training.errors import NotPossible, WentWrong
 from headwater_agent.training.lifeline import die_with_parent
 from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Train
@@ -48,14 +48,15 @@ def main() -> None:
     """Serve until stdin closes."""
     arguments = argparse.ArgumentParser(prog="headwater_agent.training.worker", description=__doc__)
     arguments.add_argument("--engine", choices=NAMES, default="portable")
-    chosen = arguments.parse_args().engine
+    arguments.add_argument("--memory", choices=MEMORY, default="normal")
+    chosen = arguments.parse_args()
     parent = os.getppid()
     die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the agent decides
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
     jobs, out = take_descriptors()
     line = Line(out, parent)
-    desk = Desk(lambda: engine(chosen))
+    desk = Desk(lambda: engine(chosen.engine, chosen.memory))
     with suppress(BrokenPipeError):  # nobody listens any more
         for text in jobs:
             line.send(answer(text, desk, line))

@@ -23,7 +23,9 @@ def import_(
     name: Annotated[str | None, typer.Option(help="What to call it; else as the file is called.")] = None,
     trainable: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."),
+        typer.Option(
+            help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."
+        ),
     ] = None,
     output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
     json: AsJson = False,
@@ -53,7 +55,9 @@ def check(
     loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
     trainable: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."),
+        typer.Option(
+            help="Pattern of names, last:N layers, bias, batch_norm, or lora:RANK; repeatable; else all that can."
+        ),
     ] = None,
     output: Annotated[str, typer.Option(help="Which output the loss reads, if there are several.")] = "",
     batch: Annotated[int, typer.Option(help="Examples a step.")] = 32,
@@ -74,7 +78,8 @@ def check(
         f"{found.elements:,} trainable numbers; a delta has {size(found.delta_bytes)}\n"
         f"memory at batch {found.batch_size}: parameters {size(found.parameter_bytes)}, a step "
         f"{size(found.activation_bytes)}; adam would add {size(found.adam_bytes)}\n"
-        f"a step here, on one thread: {1e3 * found.step_s:.1f} ms"
+        f"a step here, on one thread: {1e3 * found.step_s:.1f} ms\n"
+        f'on a box with memory = "small": {size(found.small_bytes)} in all, {1e3 * found.small_step_s:.1f} ms a step'
     )
     for note in found.notes:
         out.print(f"  {note}", markup=False)

@@ -13,7 +13,10 @@ from headwater.records import Round, Run, RunDetail, Task
 
 _ROUNDS_SHOWN = 12
 _TASKS_SHOWN = 24
-_HEADERS = ("ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", "ACCURACY", "OF", "UP", "SECONDS")
+_ACCURACY, _ERROR = "ACCURACY", "MEAN ABSOLUTE ERROR"
+_HEADERS = (
+    "ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", _ACCURACY, _ERROR, "OF", "UP", "SECONDS",
+)  # fmt: skip
 _ONLY_IF_WIDE = {"EXAMPLES", "UP"}
 _WIDE = 100  # columns of the terminal
 _SCORING = {"collecting": "scoring", "committed": "scored"}
@@ -86,9 +89,11 @@ def round_state(found: Round) -> str:
 
 
 def rounds_table(rounds: Iterable[Round], width: int) -> Table:
-    """Lay rounds out, a row each, with less on a narrow terminal."""
-    shown = [number for number, name in enumerate(_HEADERS) if width >= _WIDE or name not in _ONLY_IF_WIDE]
-    rows = [_row(found) for found in rounds]
+    """Lay rounds out, a row each, with less on a narrow terminal, and only the figures that the model's loss has."""
+    kept = tuple(rounds)
+    hidden = _without_figures(kept) if width >= _WIDE else _without_figures(kept) | _ONLY_IF_WIDE
+    shown = [number for number, name in enumerate(_HEADERS) if name not in hidden]
+    rows = [_row(found) for found in kept]
     headers = [_HEADERS[number] if width >= _WIDE else _HEADERS[number].replace(" ", "\n") for number in shown]
     return table(headers, [[row[number] for number in shown] for row in rows])
 
@@ -101,9 +106,20 @@ def line(found: Round) -> str:
         parts.append(f"train loss {scores.train_loss:.4f}")
     if scores.holdout_accuracy is not None:
         parts.append(f"accuracy of {found.base} {scores.holdout_accuracy:.4f}")
+    if scores.holdout_mean_absolute_error is not None:
+        parts.append(f"mean absolute error of {found.base} {scores.holdout_mean_absolute_error:.4f}")
     if found.merged:
         parts.append(f"made {found.merged}")
     return ", ".join(parts) + (f" ({found.reason})" if found.reason else "")
+
+
+def _without_figures(rounds: Iterable[Round]) -> set[str]:
+    scores = [found.scores for found in rounds]
+    told = {
+        _ACCURACY: any(score.holdout_accuracy is not None for score in scores),
+        _ERROR: any(score.holdout_mean_absolute_error is not None for score in scores),
+    }
+    return {name for name, has in told.items() if not has}
 
 
 def _row(found: Round) -> tuple[object, ...]:
@@ -117,6 +133,7 @@ def _row(found: Round) -> tuple[object, ...]:
         scores.train_loss,
         scores.holdout_loss,
         scores.holdout_accuracy,
+        scores.holdout_mean_absolute_error,
         found.base,
         size(scores.bytes_up),
         f"{seconds:.1f}" if seconds is not None else "",

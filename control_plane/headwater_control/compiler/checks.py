@@ -9,7 +9,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
-from headwater_control.compiler import batch, constants
+from headwater_control.compiler import batch, constants, old_softmax
 from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -82,7 +82,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
     """Write a model of an old opset in a newer one."""
     version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
-    return at_opset(model, max(version, _MODERN))
+    if version >= _MODERN:
+        return model
+    model = at_opset(model, _MODERN)
+    old_softmax.simplify(model)
+    return model
 
 
 def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -136,6 +136,8 @@ def _step(
     return Step(
         train=folder.keep(made.train.SerializeToString(deterministic=True)),
         evaluation=folder.keep(made.evaluation.SerializeToString(deterministic=True)),
+        accumulate=folder.keep(made.accumulate.SerializeToString(deterministic=True)),
+        update=folder.keep(made.update.SerializeToString(deterministic=True)),
         constants=folder.keep_tensors(made.constants),
         optimizer=optimizer,
         slots=chosen.slots,

@@ -6,6 +6,7 @@ The child is the agent's own (`headwater_agent.training.trial`): this package ne
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,19 @@ def prove(folder: Path) -> tuple[str, ...]:
     return _notes(_ask(folder))
 
 
-def measure(folder: Path, examples: int) -> tuple[float, int, tuple[str, ...]]:
-    """Do as `prove`, on so many examples: give a step's seconds, the bytes that it takes beside parameters, notes."""
-    verdict = _ask(folder, str(examples))
-    return verdict.get("step_s", 0.0), verdict.get("activation_bytes", 0), _notes(verdict)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step takes, the parameters apart."""
+
+    step_s: float
+    activation_bytes: int
+
+
+def measure(folder: Path, examples: int, memory: str = "normal") -> tuple[Step, tuple[str, ...]]:
+    """Do as `prove`, on so many examples, in "normal" or "small" memory: give what a step takes, and notes."""
+    verdict = _ask(folder, str(examples), memory)
+    notes = _notes(verdict)
+    return Step(verdict["step_s"], verdict["activation_bytes"]), notes
 
 
 def _notes(verdict: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a model's graph to the two graphs a device trains with, and the constants that both read."""
+"""From a model's graph to the graphs a device trains with, and the constants that these read."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,22 @@ from onnx import TensorProto, numpy_helper
 
 from headwater_control.compiler import checks, constants, folding, reference
 from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
-from headwater_control.compiler.autodiff.step import IR, OPSET, evaluation, train_step
+from headwater_control.compiler.autodiff.step import IR, OPSET, accumulate, evaluation, train_step, update
 from headwater_control.compiler.autodiff.types import Array, Feed, TensorType, measure
 from headwater_control.compiler.errors import CompileError
 
-APART_BYTES = 4096  # constants from this size on travel once for both graphs, and are one memory on the device
+APART_BYTES = 4096  # constants from this size on travel once for all graphs, and are one memory on the device
 PLACE = "constants"  # what the graphs call the place of these
 
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """What travels: `train` and `evaluation` lack the values of `constants`, which the device puts in."""
+    """What travels: all lack the values of `constants`, which the device puts in."""
 
     train: onnx.ModelProto
     evaluation: onnx.ModelProto
+    accumulate: onnx.ModelProto
+    update: onnx.ModelProto
     constants: Mapping[str, Array]
 
 
@@ -40,21 +42,31 @@ def compile_graphs(
         raise CompileError(f"there is no optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
     forward = prepare(model, loss.output, parameters)
     types = settle(forward, inputs, parameters)
-    train = train_step(forward, types, loss, parameters, optimizer, options, statistics)
-    scores = evaluation(forward, types, loss, parameters)
-    for made in (train, scores):
-        try:
-            onnx.checker.check_model(made, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise CompileError(f"the training graph is not valid: {' '.join(str(error).split())[:500]}") from error
-    own = {tensor.name for tensor in forward.graph.initializer}
-    read = [{tensor.name for tensor in made.graph.initializer} & own for made in (train, scores)]
-    assert read[0] == read[1], "both graphs hold the whole forward pass"
-    apart = {t.name: numpy_helper.to_array(t) for t in forward.graph.initializer if t.name in read[0]}
-    apart = {name: values for name, values in apart.items() if values.nbytes >= APART_BYTES}
-    for made in (train, scores):
-        _take_out(made.graph, apart)
-    return Graphs(train, scores, apart)
+    made = Graphs(
+        train_step(forward, types, loss, parameters, optimizer, options, statistics),
+        evaluation(forward, types, loss, parameters),
+        accumulate(forward, types, loss, parameters, statistics),
+        update(types, loss, [name for name in parameters if name not in statistics], optimizer, options),
+        _apart(forward.graph, parameters),
+    )
+    for graph in (made.train, made.evaluation, made.accumulate, made.update):
+        _check(graph)
+        _take_out(graph.graph, made.constants)
+    return made
+
+
+def _apart(graph: onnx.GraphProto, parameters: Sequence[str]) -> dict[str, Array]:
+    """Give the constants that are too large to be in each graph; each holds the whole forward pass."""
+    frozen = (tensor for tensor in graph.initializer if tensor.name not in parameters)
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in frozen}
+    return {name: array for name, array in values.items() if array.nbytes >= APART_BYTES}
+
+
+def _check(made: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(made, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CompileError(f"the training graph is not valid: {' '.join(str(error).split())[:500]}") from error
 
 
 def prepare(model: onnx.ModelProto, output: str, parameters: Sequence[str]) -> onnx.ModelProto:

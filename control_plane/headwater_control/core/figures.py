@@ -17,6 +17,7 @@ class RoundMetrics:
     holdout_examples: int
     holdout_loss: float | None  # weighted by held-out examples
     holdout_accuracy: float | None
+    holdout_mean_absolute_error: float | None
     bytes_up: int
     bytes_down: int
     selecting_s: float | None  # from opening to asking
@@ -28,16 +29,18 @@ def figures(record: Round, tasks: Sequence[TaskRecord]) -> RoundMetrics:
     """Add a round up."""
     reports = [task.metrics for task in tasks if task.state is TaskState.SUCCEEDED and task.metrics]
     examples = sum(report.examples for report in reports)
-    held_out = sum(report.holdout_examples for report in reports)
     asked_at = min((task.opened_at for task in tasks), default=None)
     ended_at = record.closed_at if record.merged else None
     return RoundMetrics(
         reported=len(reports),
         examples=examples,
         train_loss=_mean((report.train_loss, report.examples) for report in reports),
-        holdout_examples=held_out,
+        holdout_examples=sum(report.holdout_examples for report in reports),
         holdout_loss=_mean((report.holdout_loss, report.holdout_examples) for report in reports),
-        holdout_accuracy=sum(report.holdout_correct for report in reports) / held_out if held_out else None,
+        holdout_accuracy=_per_example((report.holdout_correct, report.holdout_examples) for report in reports),
+        holdout_mean_absolute_error=_per_example(
+            (report.holdout_absolute_error, report.holdout_examples) for report in reports
+        ),
         bytes_up=sum(task.bytes_up for task in tasks),
         bytes_down=sum(task.bytes_down for task in tasks),
         selecting_s=_seconds(record.opened_at, asked_at),
@@ -49,6 +52,11 @@ def figures(record: Round, tasks: Sequence[TaskRecord]) -> RoundMetrics:
 def _mean(weighted: Iterable[tuple[float, int]]) -> float | None:
     pairs = [(value, weight) for value, weight in weighted if weight]
     return sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs) if pairs else None
+
+
+def _per_example(sums: Iterable[tuple[float | None, int]]) -> float | None:
+    told = [(total, examples) for total, examples in sums if total is not None and examples]
+    return sum(total for total, _ in told) / sum(examples for _, examples in told) if told else None
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

@@ -52,6 +52,8 @@ class Checked:
     adam_bytes: int
     activation_bytes: int
     step_s: float
+    small_bytes: int
+    small_step_s: float
     notes: tuple[str, ...]
 
 

@@ -92,10 +92,11 @@ async def fetched(world: World, task: TaskId, size: int) -> None:
 
 def implausible(metrics: Metrics) -> str:
     """Say what is wrong with reported figures; "" if nothing is."""
-    figures = (metrics.train_loss, metrics.holdout_loss, metrics.holdout_correct, metrics.seconds)
+    correct, error = metrics.holdout_correct or 0.0, metrics.holdout_absolute_error or 0.0
+    figures = (metrics.train_loss, metrics.holdout_loss, correct, error, metrics.seconds)
     if not all(isfinite(figure) for figure in figures):
         return "its metrics are not finite numbers: did the loss diverge? Try a lower learning rate"
-    if metrics.examples < 0 or not 0 <= metrics.holdout_correct <= metrics.holdout_examples:
+    if metrics.examples < 0 or error < 0 or not 0 <= correct <= metrics.holdout_examples:
         return "its metrics contradict each other"
     return ""
 

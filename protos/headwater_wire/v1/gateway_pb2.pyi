@@ -22,20 +22,22 @@ CANCELLED: ReceiptKind
 REFUSED: ReceiptKind
 
 class Metrics(_message.Message):
-    __slots__ = ("examples", "train_loss", "holdout_examples", "holdout_loss", "holdout_correct", "seconds")
+    __slots__ = ("examples", "train_loss", "holdout_examples", "holdout_loss", "holdout_correct", "seconds", "holdout_absolute_error")
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
     HOLDOUT_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     HOLDOUT_LOSS_FIELD_NUMBER: _ClassVar[int]
     HOLDOUT_CORRECT_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HOLDOUT_ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     examples: int
     train_loss: float
     holdout_examples: int
     holdout_loss: float
     holdout_correct: float
     seconds: float
-    def __init__(self, examples: _Optional[int] = ..., train_loss: _Optional[float] = ..., holdout_examples: _Optional[int] = ..., holdout_loss: _Optional[float] = ..., holdout_correct: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
+    holdout_absolute_error: float
+    def __init__(self, examples: _Optional[int] = ..., train_loss: _Optional[float] = ..., holdout_examples: _Optional[int] = ..., holdout_loss: _Optional[float] = ..., holdout_correct: _Optional[float] = ..., seconds: _Optional[float] = ..., holdout_absolute_error: _Optional[float] = ...) -> None: ...
 
 class HeldTask(_message.Message):
     __slots__ = ("task", "phase")

@@ -85,6 +85,8 @@ def make(
         step = Step(
             train=_keep(files, folder / "train.onnx", made.train.SerializeToString()),
             evaluation=_keep(files, folder / "evaluation.onnx", made.evaluation.SerializeToString()),
+            accumulate=_keep(files, folder / "accumulate.onnx", made.accumulate.SerializeToString()),
+            update=_keep(files, folder / "update.onnx", made.update.SerializeToString()),
             constants=None,
             optimizer=optimizer,
             slots=OPTIMIZERS[optimizer].slots,

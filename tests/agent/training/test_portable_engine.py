@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from headwater_agent.training.engine import Session
-from headwater_agent.training.engines import engine
+from headwater_agent.training.engines import engine, stock
+from headwater_agent.training.engines.portable import PortableEngine
 from headwater_agent.training.errors import NotPossible
 from headwater_control.compiler.autodiff.optimizers import Options
 from headwater_wire.messages import Plan
@@ -22,10 +23,12 @@ Doubles = npt.NDArray[np.float64]
 Update = Callable[[Doubles, Doubles, dict[str, Doubles], int], Doubles]
 
 
-def opened(folder: Path, optimizer: str, options: Options | None = None, plan: Plan = PLAN) -> tuple[Session, Doubles]:
+def opened(
+    folder: Path, optimizer: str, options: Options | None = None, plan: Plan = PLAN, piece: int | None = None
+) -> tuple[Session, Doubles]:
     """Open y = x·w + b for a regression; give its first parameters too."""
     files = bundles.linear(folder, loss="mse", optimizer=optimizer, options=options)
-    session = engine("portable").open(files.bundle, threads=1)
+    session = PortableEngine(piece).open(files.bundle, threads=1)
     session.load(files.base, plan)
     return session, files.base.astype(np.float64)
 
@@ -67,10 +70,11 @@ UPDATES: dict[str, Update] = {
 }
 
 
+@pytest.mark.parametrize("piece", [None, 4])
 @pytest.mark.parametrize("name", sorted(UPDATES))
-def test_an_optimizer_does_what_its_paper_says(tmp_path: Path, name: str) -> None:
+def test_an_optimizer_does_what_its_paper_says(tmp_path: Path, name: str, piece: int | None) -> None:
     """Step after step, its state included; loaded anew, it begins anew."""
-    session, expected = opened(tmp_path, name)
+    session, expected = opened(tmp_path, name, piece=piece)
     first = session.vector()
     for _ in range(2):
         session.load(first, PLAN)
@@ -82,12 +86,13 @@ def test_an_optimizer_does_what_its_paper_says(tmp_path: Path, name: str) -> Non
         np.testing.assert_allclose(session.vector(), expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("piece", [None, 4])
 @pytest.mark.parametrize("name", sorted(UPDATES))
-def test_weight_decay_clipping_and_the_proximal_pull(tmp_path: Path, name: str) -> None:
+def test_weight_decay_clipping_and_the_proximal_pull(tmp_path: Path, name: str, piece: int | None) -> None:
     """The gradient is clipped, then pulled and decayed; adamw shrinks the parameters instead."""
     decay, clip, pull = 0.05, 0.3, 0.2
     plan = replace(PLAN, weight_decay=decay, clip_norm=clip, proximal=pull)
-    session, base = opened(tmp_path, name, Options(weight_decay=True, clip_norm=True, proximal=True), plan)
+    session, base = opened(tmp_path, name, Options(weight_decay=True, clip_norm=True, proximal=True), plan, piece)
     expected = base
     state: dict[str, Doubles] = {}
     for step in range(1, STEPS + 1):
@@ -124,3 +129,21 @@ def test_a_graph_that_the_runtime_refuses_is_not_possible(tmp_path: Path) -> Non
     files.bundle.path(files.bundle.manifest.step.train).write_bytes(b"rubbish")
     with pytest.raises(NotPossible, match=r"ONNX Runtime \d.* can't load the model's training graph"):
         engine("portable").open(files.bundle, threads=1)
+
+
+def test_in_small_memory_scores_are_those_of_the_whole(tmp_path: Path) -> None:
+    """The loss before a step and what is counted do not depend on the size of a piece."""
+    batch = batch_for("mse", 11)
+    whole, _ = opened(tmp_path / "whole", "sgd")
+    small, _ = opened(tmp_path / "small", "sgd", piece=3)
+    assert small.train_step(batch, 0.1) == pytest.approx(whole.train_step(batch, 0.1), rel=1e-6)
+    expected, found = whole.evaluate(batch), small.evaluate(batch)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert found.absolute_error == pytest.approx(expected.absolute_error, rel=1e-5)
+
+
+def test_a_box_with_cuda_uses_it() -> None:
+    """The runtime's build says what there is; what one provider can't run goes to the next."""
+    assert stock.providers(["AzureExecutionProvider", "CPUExecutionProvider"]) == ["CPUExecutionProvider"]
+    on_gpu = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert stock.providers(on_gpu) == ["CUDAExecutionProvider", "CPUExecutionProvider"]

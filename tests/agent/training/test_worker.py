@@ -89,7 +89,7 @@ def test_a_job_makes_a_delta_that_lowers_the_loss(worker: Worker, job: Train) ->
     scored = worker.do(replace(job, base_path=str(path), plan=replace(PLAN, train=False)))
     assert isinstance(scored, Trained) and scored.delta is None
     assert scored.metrics.holdout_loss < trained.metrics.holdout_loss / 2
-    assert scored.metrics.holdout_correct > 20
+    assert scored.metrics.holdout_correct is not None and scored.metrics.holdout_correct > 20
 
 
 def test_two_processes_give_the_same_bits(job: Train) -> None:

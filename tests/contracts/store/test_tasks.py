@@ -14,7 +14,13 @@ from tests.support.rows import BOX, RUN, add_training, blob, later, round_, task
 
 ONE = TaskId("t1")
 METRICS = Metrics(
-    examples=300, train_loss=0.25, holdout_examples=60, holdout_loss=0.5, holdout_correct=54.0, seconds=1.5
+    examples=300,
+    train_loss=0.25,
+    holdout_examples=60,
+    holdout_loss=0.5,
+    holdout_correct=54.0,
+    seconds=1.5,
+    holdout_absolute_error=7.5,
 )
 
 

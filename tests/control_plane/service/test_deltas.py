@@ -90,8 +90,10 @@ async def test_a_delta_that_is_not_finite_fails_the_task(world: World) -> None:
         ({"metrics": replace(METRICS, examples=0)}, "no examples"),
         ({"metrics": replace(METRICS, train_loss=float("nan"))}, "not finite"),
         ({"metrics": replace(METRICS, holdout_correct=5)}, "contradict"),
+        ({"metrics": replace(METRICS, holdout_absolute_error=float("inf"))}, "not finite"),
+        ({"metrics": replace(METRICS, holdout_absolute_error=-1.0)}, "contradict"),
     ],
-    ids=["codec", "too long", "empty", "no examples", "NaN loss", "impossible score"],
+    ids=["codec", "too long", "empty", "no examples", "NaN loss", "impossible score", "endless error", "error below 0"],
 )
 async def test_an_offer_without_sense_is_refused_unseen(world: World, change: dict[str, object], said: str) -> None:
     """Before any byte is sent, the task fails with the reason."""

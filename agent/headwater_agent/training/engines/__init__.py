@@ -3,15 +3,17 @@
 from headwater_agent.training.engine import Engine
 
 NAMES = ("portable", "native", "constant")
+MEMORY = ("normal", "small")
+_PIECE = 8  # examples at once in small memory
 
 
-def engine(name: str) -> Engine:
-    """Give the engine called `name` (one of NAMES)."""
+def engine(name: str, memory: str = "normal") -> Engine:
+    """Give the engine called `name` (one of NAMES); with `memory` "small" the portable one is slower and frugal."""
     match name:
         case "portable":
             from headwater_agent.training.engines.portable import PortableEngine
 
-            return PortableEngine()
+            return PortableEngine(_PIECE if memory == "small" else None)
         case "native":
             from headwater_agent.training.engines.native import NativeEngine
 

@@ -20,6 +20,7 @@ class Objective:
 
     loss: str  # the mean
     slope: str  # d loss / d output, times the scale
+    weight: str  # what the mean is divided by: the means of two batches, so weighted, make the mean of both
     correct: str = ""  # examples that are right; a share of one whose parts are judged one by one
     absolute_error: str = ""  # summed over the examples, each with the mean of its numbers
 
@@ -62,7 +63,7 @@ def _cross_entropy(loss: Loss, g: Emitter, scale: str) -> Objective:
     p = g.op("Exp", log_p)
     weight = p if plain else g.mul(p, g.reduce_sum(target, [axis], keepdims=True))
     slope = g.mul(g.sub(weight, target), g.div(scale, total))
-    return Objective(mean, slope, correct=_classified(loss, g, axis))
+    return Objective(mean, slope, total, correct=_classified(loss, g, axis))
 
 
 def _target(loss: Loss, g: Emitter, onehot: str, axis: int, shape: list[int]) -> tuple[str, str]:
@@ -111,7 +112,7 @@ def _bce_with_logits(scores: str, g: Emitter, scale: str) -> Objective:
     slope = g.mul(g.sub(g.op("Sigmoid", scores), LABEL), g.div(scale, count))
     half = g.number(0.5, scores)
     agree = g.op("Equal", g.op("Greater", scores, zero), g.op("Greater", LABEL, half))
-    return Objective(g.div(_sum(g, each), count), slope, correct=_per_example(g, scores, g.mask(agree, scores)))
+    return Objective(g.div(_sum(g, each), count), slope, count, correct=_per_example(g, scores, g.mask(agree, scores)))
 
 
 def _regression(loss: Loss, g: Emitter, scale: str) -> Objective:
@@ -133,6 +134,7 @@ def _regression(loss: Loss, g: Emitter, scale: str) -> Objective:
     return Objective(
         g.div(_sum(g, each), count),
         g.mul(slope, g.div(scale, count)),
+        count,
         absolute_error=_per_example(g, scores, size),
     )
 
@@ -141,7 +143,7 @@ def _own_output(output: str, g: Emitter, scale: str) -> Objective:
     """The mean of an output that is the loss itself."""
     count = _count(g, output, output)
     slope = g.op("Expand", g.div(scale, count), g.shape(output))
-    return Objective(g.div(_sum(g, output), count), slope)
+    return Objective(g.div(_sum(g, output), count), slope, count)
 
 
 def _sum(g: Emitter, values: str) -> str:

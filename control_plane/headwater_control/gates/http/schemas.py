@@ -97,14 +97,18 @@ class Device(Record):
 
 
 class Metrics(Record):
-    """What a task measured. Losses are means per example; the held-out share judges the base version."""
+    """What a task measured. Losses are means per example; the held-out share judges the base version.
+
+    Null: the model's loss has no such figure.
+    """
 
     examples: int
     train_loss: Measured
     holdout_examples: int
     holdout_loss: Measured
-    holdout_correct: float
+    holdout_correct: Measured
     seconds: float
+    holdout_absolute_error: Measured
 
 
 class Task(Record):
@@ -203,6 +207,8 @@ class ModelCheck(Record):
     adam_bytes: int
     activation_bytes: int
     step_s: float
+    small_bytes: int
+    small_step_s: float
     notes: list[str]
 
 
@@ -301,6 +307,7 @@ class Scores(Record):
     holdout_examples: int
     holdout_loss: Measured
     holdout_accuracy: Measured
+    holdout_mean_absolute_error: Measured
     bytes_up: int
     bytes_down: int
     selecting_s: float | None

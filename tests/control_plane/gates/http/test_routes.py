@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
@@ -20,7 +20,7 @@ from headwater_wire.messages import Phase, Progress
 
 from tests.control_plane.gates.conftest import Training
 from tests.control_plane.service.driver import step
-from tests.fakes.world import MODEL, Box
+from tests.fakes.world import METRICS, MODEL, Box
 
 
 async def test_devices_are_listed_and_filtered_by_labels(http: httpx.AsyncClient, world: World) -> None:
@@ -73,6 +73,18 @@ async def test_a_run_shows_who_was_asked_and_what_came_of_it(http: httpx.AsyncCl
     (task,) = round_["tasks"]
     assert (task["device"], task["state"], task["metrics"]["examples"]) == ("box-1", "succeeded", 10)
     assert (round_["scores"]["reported"], round_["scores"]["holdout_accuracy"]) == (1, 0.75)
+    assert (task["metrics"]["holdout_absolute_error"], round_["scores"]["holdout_mean_absolute_error"]) == (None, None)
+
+
+async def test_a_regression_shows_its_mean_absolute_error(http: httpx.AsyncClient, training: Training) -> None:
+    """And no accuracy: an accuracy of 0 would be said of a model that has none."""
+    metrics = replace(METRICS, holdout_correct=None, holdout_absolute_error=1.0)
+    await training.box.upload(training.task, metrics=metrics)
+    (round_,) = (await http.get(f"/v1/runs/{training.run}")).json()["rounds"]
+    told = round_["tasks"][0]["metrics"]
+    assert (told["holdout_correct"], told["holdout_absolute_error"]) == (None, 1.0)
+    scores = round_["scores"]
+    assert (scores["holdout_accuracy"], scores["holdout_mean_absolute_error"]) == (None, 0.25)
 
 
 async def test_a_loss_that_is_no_number_is_null(http: httpx.AsyncClient, training: Training) -> None:
