@@ -9,7 +9,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
-from headwater_control.compiler import batch, constants, old_softmax
+from headwater_control.compiler import batch, constants, lean, old_softmax
 from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -32,7 +32,9 @@ def read(path: Path) -> onnx.ModelProto:
     model = _modern(model)
     model.ir_version = min(model.ir_version, MAX_IR)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(lean.without_weights(model), full_check=True)
+        for tensor in lean.weights(model.graph):
+            onnx.checker.check_tensor(tensor)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CompileError(f"the file is no valid model: {' '.join(str(error).split())[:500]}") from error
     model = _bare(model)
@@ -95,7 +97,8 @@ def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     if version == opset:
         return model
     try:
-        return onnx.version_converter.convert_version(model, opset)
+        converted = onnx.version_converter.convert_version(lean.without_weights(model), opset)
+        return lean.with_weights(converted, model)
     except Exception as error:  # it raises RuntimeError and worse, undocumented
         raise CompileError(
             f"the model of opset {version} can't be brought to {opset} ({' '.join(str(error).split())[:300]}): "

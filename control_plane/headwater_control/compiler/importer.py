@@ -19,6 +19,7 @@ from headwater_control.compiler import (
     checks,
     constants,
     differentiable,
+    lean,
     lora,
     losses,
     proof,
@@ -195,7 +196,7 @@ def _lay_out(
 def _declare(proto: onnx.ModelProto, name: str) -> None:
     """Write down the type of the tensor that the loss reads, if it is an inner one: the device cuts the graph there."""
     graph = proto.graph
-    known = {value.name: value for value in onnx.shape_inference.infer_shapes(proto).graph.value_info}
+    known = {value.name: value for value in onnx.shape_inference.infer_shapes(lean.without_weights(proto)).graph.value_info}
     del graph.value_info[:]
     if all(value.name != name for value in graph.output):
         if name not in known:

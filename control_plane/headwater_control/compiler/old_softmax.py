@@ -7,6 +7,7 @@ from collections import Counter
 
 import onnx
 
+from headwater_control.compiler import lean
 from headwater_control.compiler.constants import replace
 
 _KINDS = {"Softmax", "LogSoftmax"}
@@ -15,7 +16,7 @@ _KINDS = {"Softmax", "LogSoftmax"}
 def simplify(model: onnx.ModelProto) -> None:
     """Write Reshape(Softmax(Flatten(x)), Shape(x)) as one Softmax where that is the same."""
     graph = model.graph
-    known = onnx.shape_inference.infer_shapes(model).graph
+    known = onnx.shape_inference.infer_shapes(lean.without_weights(model)).graph
     sizes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*known.value_info, *known.input)

@@ -89,9 +89,8 @@ def settle(forward: onnx.ModelProto, inputs: Sequence[TensorSpec], parameters: S
         for examples in (2, 3)
     )
 
-    def evaluate(probe: onnx.ModelProto, feed: Feed) -> dict[str, Array]:
-        (answers,) = reference.run(probe.SerializeToString(), dict(feed))
-        return answers
+    def evaluate(probe: onnx.ModelProto, *feeds: Feed) -> list[dict[str, Array]]:
+        return reference.run(probe.SerializeToString(), *(dict(feed) for feed in feeds))
 
     measured = measure(forward, small, large, evaluate, parameters)
     folding.put(forward.graph, measured.settled)

@@ -23,6 +23,7 @@ class Emitter:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._shapes: dict[str, str] = {}
         self._renamed: dict[str, str] = {}
+        self._made: set[str] = set()
         self._count = 0
 
     # -- what is known of the forward graph
@@ -45,6 +46,7 @@ class Emitter:
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
         self.nodes.append(helper.make_node(kind, list(inputs), list(names), name=name, **attributes))
+        self._made.update(names)
         return names
 
     def constant(self, values: Array | Sequence[int] | int | float, dtype: Any = None) -> str:
@@ -64,7 +66,7 @@ class Emitter:
 
     def rename(self, name: str, wanted: str) -> None:
         """Give a tensor that was made here the name of an output; one that has got a name already is copied."""
-        if name in self._renamed or not any(name in node.output for node in self.nodes):
+        if name in self._renamed or name not in self._made:
             name = self.op("Identity", name)
         self._renamed[name] = wanted
 

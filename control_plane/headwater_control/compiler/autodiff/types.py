@@ -18,7 +18,7 @@ from headwater_control.compiler.errors import CompileError
 Array = npt.NDArray[Any]
 Dims = tuple[int | None, ...]
 Feed = Mapping[str, Array]
-Evaluate = Callable[[onnx.ModelProto, Feed], dict[str, Array]]  # every output, by name
+Evaluate = Callable[..., list[dict[str, Array]]]  # of a model and feeds: every output, by name, for each feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def measure(
     made = [name for node in probe.graph.node for name in node.output if name]
     declared = {value.name for value in probe.graph.output}
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in declared)
-    first, second = evaluate(probe, small), evaluate(probe, large)
+    first, second = evaluate(probe, small, large)
     types = {
         tensor.name: TensorType(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims))
         for tensor in probe.graph.initializer

@@ -68,7 +68,7 @@ def gradient_model(
         name: np.concatenate([values, values.take([0], batch[name])], batch[name]) if name in batch else values
         for name, values in inputs.items()
     }
-    types = measure(model, inputs, larger, lambda probe, feed: evaluator(probe)(feed)).types
+    types = measure(model, inputs, larger, lambda probe, *feeds: [evaluator(probe)(feed) for feed in feeds]).types
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     g = Emitter(types)
     seeds = {name: f"w.{name}" for name in weights}
