@@ -17,11 +17,22 @@ class Case:
     batch: tuple[Tensor, ...]
     loss: str = "cross_entropy"
     classes: int = 0  # 0: a regression
+    trainable: tuple[str, ...] = ()  # selectors, where an ONNX file can't tell a constant from a weight
 
     @property
     def options(self) -> Mapping[str, str]:
         """Give what stands behind the loss's name."""
         return dict(option.split("=") for option in self.loss.partition(":")[2].split(",") if option)
+
+    def batches(self, count: int) -> list[tuple[tuple[Tensor, ...], Tensor]]:
+        """Draw batches like the one that is here, and labels; the same each time."""
+        torch.manual_seed(2)
+        drawn = []
+        for _ in range(count):
+            batch = tuple(_like(values) for values in self.batch)
+            with torch.no_grad():
+                drawn.append((batch, self.label(self.net(*batch))))
+        return drawn
 
     def label(self, output: Tensor) -> Tensor:
         """Draw a label for an output."""
@@ -50,3 +61,12 @@ class Case:
                 return F.huber_loss(output, label, delta=float(options["delta"]))
             case _:
                 return F.mse_loss(output, label)
+
+
+def _like(values: Tensor) -> Tensor:
+    """Draw other numbers; of whole numbers, and of what is true or false, the same in another order."""
+    if values.is_floating_point():
+        return torch.randn_like(values)
+    if values.dtype == torch.bool:
+        return values[torch.randperm(len(values))]
+    return values.flatten()[torch.randperm(values.numel())].view_as(values)

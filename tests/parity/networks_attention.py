@@ -39,7 +39,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score [N, 3, 16, 16]."""
         x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.place
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.place
         y = self.n1(x)
         x = x + (self.attention(y) if self.fused else self.attention(y, y, y)[0])
         return self.head(self.n3(x + self.mlp(self.n2(x)))[:, 0])
@@ -133,7 +133,7 @@ class Swin(nn.Module):
         self.bias = nn.Parameter(torch.randn((2 * side - 1) ** 2))
         place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")).flatten(1)
         apart = place[:, :, None] - place[:, None] + side - 1
-        self.register_buffer("index", apart[0] * (2 * side - 1) + apart[1])
+        self.register_buffer("apart", apart[0] * (2 * side - 1) + apart[1])
         self.merge, self.head = nn.Linear(4 * width, 2 * width, bias=False), nn.Linear(2 * width, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Swin(nn.Module):
         y = torch.roll(self.norm(x), (-2, -2), (1, 2))
         y = y.view(n, h // s, s, w // s, s, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, s * s, c)
         q, k, v = self.qkv(y).chunk(3, -1)
-        y = self.out(torch.softmax(q @ k.transpose(1, 2) / c**0.5 + self.bias[self.index], -1) @ v)
+        y = self.out(torch.softmax(q @ k.transpose(1, 2) / c**0.5 + self.bias[self.apart], -1) @ v)
         y = y.view(n, h // s, w // s, s, s, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
         x = x + torch.roll(y, (2, 2), (1, 2))
         x = torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]], -1)
@@ -176,7 +176,9 @@ def cases() -> Mapping[str, Case]:
         "vit_multihead": Case(VisionTransformer(fused=False), (r(4, 3, 16, 16),), classes=5),
         "vit_dot_product": Case(VisionTransformer(fused=True), (r(4, 3, 16, 16),), classes=5),
         "bert": Case(Bert(), (torch.randint(0, 30, (4, 8)), padding), classes=3),
-        "llama": Case(Llama(), (torch.randint(0, 20, (4, 6)),), loss=tokens, classes=20),
+        "llama": Case(
+            Llama(), (torch.randint(0, 20, (4, 6)),), loss=tokens, classes=20, trainable=("*weight", "*bias")
+        ),
         "gpt": Case(Gpt(), (torch.randint(0, 20, (4, 6)),), loss=tokens + ",ignore=3", classes=20),
         "swin": Case(Swin(), (r(3, 3, 16, 16),), classes=5),
         "mixer": Case(Mixer(), (r(4, 3, 16, 16),), classes=5),

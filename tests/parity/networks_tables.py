@@ -61,9 +61,8 @@ class Siamese(nn.Module):
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """Compare [N, 6] with [N, 6]."""
         one, other = F.normalize(self.tower(one)), F.normalize(self.tower(other))
-        return torch.cat(
-            [self.scale * F.cosine_similarity(one, other)[:, None], torch.norm(one - other, dim=1)[:, None]], 1
-        )
+        alike = self.scale * F.cosine_similarity(one, other)
+        return torch.stack([alike, torch.norm(one - other, dim=1)], 1)
 
 
 class Kan(nn.Module):
@@ -146,7 +145,7 @@ def cases() -> Mapping[str, Case]:
         "dlrm": Case(Dlrm(), (torch.randint(0, 10, (5, 3)), r(5, 4)), classes=2),
         "tabnet": Case(TabNet(), (r(6, 6),), classes=3),
         "siamese": Case(Siamese(), (r(5, 6), r(5, 6)), loss="mse"),
-        "kan": Case(Kan(), (r(5, 5),), loss="l1"),
+        "kan": Case(Kan(), (r(5, 5),), loss="l1", trainable=("waves", "humps", "head.*")),
         "labels": Case(Labels(), (r(4, 1, 9, 9), r(4, 3)), loss="bce_with_logits"),
         "mixture": Case(Mixture(), (r(6, 6),), classes=3),
         "anomaly": Case(Anomaly(), (r(5, 8),), loss="mse"),

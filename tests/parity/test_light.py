@@ -25,8 +25,9 @@ STEPS = 10
 LONG = 2.0**20
 # How far the central difference goes, in units of the loss: ReLUs that turn within it count as an error of that order.
 REACH = 1e-8
-# Float32 gradients against float64 differences: of the norm of what the tensors add.
-WITHIN = 2e-4
+# Float32 gradients against float64 differences, of the norm of what the tensors add. Of the ReLUs, one in a million is
+# so near 0 that rounding turns it.
+WITHIN = 1e-3
 
 
 @dataclass

@@ -55,7 +55,7 @@ def ours(
 ) -> Ours:
     """Import a network, and open it with the portable engine."""
     file = export(case.net, case.batch, folder / "net.onnx", opset)
-    made = make_bundle(file, folder / "bundle", "net", case.loss, trainable)
+    made = make_bundle(file, folder / "bundle", "net", case.loss, trainable or case.trainable)
     base_path = made.parameters_path
     if training != "sgd":
         graph = manifest.parse(made.manifest_path.read_bytes()).graph

@@ -1,7 +1,7 @@
 """A step in little memory: the batch piece by piece, and everything written where it was read.
 
 The gradients of the pieces are added up, so that the step is that of the whole batch but for rounding. Writing in place
-is safe, as each new value is made of the old one number by number, and last of all that reads it.
+is safe, as each new value is made, number by number, of all that reads the old one (test_in_place.py holds that).
 """
 
 from pathlib import Path
