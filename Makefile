@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE_TESTS := tests/agent/training/test_engines.py tests/agent/training/test_native_engine.py
 
-.PHONY: help install demo test parity native test-aarch64 check format protos bench bench-training fuzz clean
+.PHONY: help install demo test parity native test-aarch64 check format protos bench bench-training fuzz fuzz-import clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ bench-training: .venv-parity/.installed ## a training step against PyTorch's
 
 fuzz: $(STAMP) ## a million inputs against the MQTT codec
 	$(BIN)/python -m tests.fuzz_mqtt $(ARGS)
+
+fuzz-import: $(STAMP) ## a minute of random and hostile models against the importer
+	$(BIN)/python -m tests.fuzz_import $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .venv-parity .venv-native .aarch64 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -36,7 +36,7 @@ _LOSSES = ("mse", "mse", "l1", "huber:delta=0.7", "bce_with_logits", "cross_entr
 _SELECTORS = ((), (), (), ("last:1",), ("last:2",), ("bias", "last:1"), ("lora:2",), ("*",))
 # What a valid model may be refused for: onnx's converter can't write every operator in an older opset, and a selector
 # need not fit.
-_UNLUCKY = ("No Adapter From Version", "no parameter's name matches", "lora:2: ")
+_UNLUCKY = ("No Adapter From Version", "no parameter's name matches", "lora:2: ", "*.lora_a")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
-from headwater_control.compiler import batch, constants, lean, old_softmax
+from headwater_control.compiler import batch, constants, lean, old_softmax, sequences, shared
 from headwater_control.compiler.errors import CompileError
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -23,11 +23,10 @@ _DOMAINS = ("", "ai.onnx")
 def read(path: Path) -> onnx.ModelProto:
     """Read and check a model; raise `CompileError`.
 
-    Functions are inlined, constants are initializers, everything but the graph is left out, and the batch is free.
+    Functions are inlined, constants are initializers, sequences are tensors, everything but the graph is left out, and
+    the batch is free where it can be.
     """
-    model = parse(path)
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+    model = _inlined(parse(path))
     _check_operators(model)
     model = _modern(model)
     model.ir_version = min(model.ir_version, MAX_IR)
@@ -35,10 +34,12 @@ def read(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(lean.without_weights(model), full_check=True)
         for tensor in lean.weights(model.graph):
             onnx.checker.check_tensor(tensor)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except Exception as error:  # beside two kinds of its own, what becomes of names and types that are none
         raise CompileError(f"the file is no valid model: {' '.join(str(error).split())[:500]}") from error
+    shared.separate(model)
     model = _bare(model)
     constants.gather(model)
+    sequences.unfold(model)
     return batch.free(model)
 
 
@@ -55,6 +56,9 @@ def parse(path: Path) -> onnx.ModelProto:
         raise CompileError("the file is no ONNX file, or was cut short") from error
     if not model.graph.node or not model.graph.output:
         raise CompileError("the file is no ONNX file: it holds no graph with nodes and outputs")
+    for name in _names(model.graph):
+        if not isinstance(name, str):  # protobuf's, where a name's bytes are no UTF-8
+            raise CompileError(f"the name {name[:80]!r} is no text: the file is damaged, or its exporter is")
     for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
             raise CompileError(
@@ -62,6 +66,18 @@ def parse(path: Path) -> onnx.ModelProto:
                 "(onnx.save(onnx.load(PATH), OUT), or external_data=False in torch.onnx.export)"
             )
     return model
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the model's functions where they are called; raise `CompileError`."""
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # it raises RuntimeError and worse, undocumented
+        raise CompileError(
+            f"the model's functions can't be inlined ({' '.join(str(error).split())[:300]}): export it without them"
+        ) from error
 
 
 def _check_operators(model: onnx.ModelProto) -> None:
@@ -76,8 +92,8 @@ def _check_operators(model: onnx.ModelProto) -> None:
     for node in _nodes(model.graph):
         if node.domain not in _DOMAINS:
             raise CompileError(
-                f"the node {node.name or node.output[0]!r} is of the custom domain {node.domain!r} ({node.op_type}): "
-                "devices know only ONNX's own operators; export without it"
+                f"the node {node.name or ', '.join(node.output)!r} is of the custom domain {node.domain!r} "
+                f"({node.op_type}): devices know only ONNX's own operators; export without it"
             )
 
 
@@ -123,6 +139,14 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         yield node
         for inner in _subgraphs(node):
             yield from _nodes(inner)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    for described in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield described.name
+    for node in _nodes(graph):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

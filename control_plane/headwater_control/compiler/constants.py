@@ -1,11 +1,15 @@
 """Brings every constant of a graph into one place, its initializers, whatever way the exporter wrote it."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from headwater_control.compiler.errors import CompileError
+
+MOST_BYTES = 512 * 1024 * 1024  # of a constant that is written out: as much as a whole file may have
 _PLAIN = {
     "value_float": np.float32,
     "value_floats": np.float32,
@@ -27,13 +31,22 @@ def gather(model: onnx.ModelProto) -> None:
         else:
             known[tensor.name] = tensor
             graph.initializer.append(tensor)
-    used = _used(graph) | outputs
     replace(graph.node, nodes)
+    used = _used(graph) | outputs
     names = {tensor.name for tensor in graph.initializer}
     replace(graph.input, [value for value in graph.input if value.name not in names])
     replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    _name(graph)
+
+
+def _name(graph: onnx.GraphProto) -> None:
+    """Give every node a name of its own: onnxruntime refuses two of the same."""
+    taken: set[str] = set()
     for number, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
+        while node.name in taken:
+            node.name += f"_{number}"
+        taken.add(node.name)
 
 
 def array(tensor: onnx.TensorProto) -> np.ndarray:
@@ -71,7 +84,13 @@ def _uniform(values: np.ndarray) -> bool:
 def _of_shape(node: onnx.NodeProto, shape: np.ndarray) -> onnx.TensorProto:
     """Write out what a ConstantOfShape gives."""
     value = array(node.attribute[0].t) if node.attribute else np.zeros(1, np.float32)
-    return numpy_helper.from_array(np.full(shape.tolist(), value[0]), node.output[0])
+    dims = shape.tolist()
+    if min(dims, default=0) < 0 or prod(dims) * value.itemsize > MOST_BYTES:
+        raise CompileError(
+            f"the node {node.name or node.output[0]!r} (ConstantOfShape) makes {dims} numbers; {MOST_BYTES} bytes "
+            "is the limit for a constant"
+        )
+    return numpy_helper.from_array(np.full(dims, value[0]), node.output[0])
 
 
 def captured(node: onnx.NodeProto) -> set[str]:

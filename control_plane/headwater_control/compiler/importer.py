@@ -74,6 +74,7 @@ def make_bundle(
     inputs = signature.inputs(proto.graph)
     outputs = signature.outputs(proto, inputs)
     chosen, softmax_note = losses.choose(proto.graph, outputs, loss, output)
+    signature.check_names(proto.graph, chosen.output)
     if rank := lora.rank_of(trainable):
         lora.add(proto.graph, rank)
         trainable = (f"*{lora.A}", f"*{lora.B}")
@@ -86,6 +87,8 @@ def make_bundle(
     notes = [note for note in (softmax_note, *told, *_remarks(proto.graph, statistics)) if note]
 
     parameters, vector = _lay_out(tensors, statistics)
+    if not vector.size:
+        raise CompileError(f"the model has nothing to train: {', '.join(p.name for p in parameters)} hold no numbers")
     training = {parameter.name for parameter in parameters}
     frozen = [t for t in proto.graph.initializer if t.name not in training and differentiable.is_weightlike(t)]
     folder = _Folder(out_dir)

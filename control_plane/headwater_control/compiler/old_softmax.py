@@ -24,8 +24,8 @@ def simplify(model: onnx.ModelProto) -> None:
     makers = {made: node for node in graph.node for made in node.output}
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
-    for node in list(graph.node):
-        softmax, shape = (makers.get(name) for name in node.input[:2]) if node.op_type == "Reshape" else (None, None)
+    for node in [node for node in graph.node if node.op_type == "Reshape" and len(node.input) == 2]:
+        softmax, shape = map(makers.get, node.input)
         flat = makers.get(softmax.input[0]) if softmax is not None else None
         if softmax is None or softmax.op_type not in _KINDS or flat is None or flat.op_type != "Flatten":
             continue

@@ -1,14 +1,17 @@
 """A model's inputs and outputs as devices see them: a batch axis of any size, then fixed shapes."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
+from headwater_wire.graphs import LABEL, PREFIX
 from headwater_wire.manifest import TensorSpec
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from headwater_control.compiler import reference
+from headwater_control.compiler.constants import captured
 from headwater_control.compiler.errors import CompileError
 
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -33,6 +36,17 @@ def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[Tens
                 "(model.eval() before torch.onnx.export), without random operators"
             )
     return tuple(_output(name, small[name], large[name]) for name in small)
+
+
+def check_names(graph: onnx.GraphProto, output: str) -> None:
+    """Raise `CompileError` if a tensor that `output` depends on has a name that the training graphs give."""
+    needed = {output}
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.output, node.input, captured(node))
+    for name in sorted(needed):
+        if name == LABEL or name.startswith(PREFIX):
+            raise CompileError(f"a tensor of the model is called {name!r}, as one of Headwater's own is: rename it")
 
 
 def _input(value: onnx.ValueInfoProto) -> TensorSpec:
@@ -61,11 +75,18 @@ def _input(value: onnx.ValueInfoProto) -> TensorSpec:
                 f"the input {name!r} is dynamic in axis {place} ({dim.dim_param or 'unnamed'}) too: only the first, "
                 "the batch, may be; export it with a fixed size there"
             )
-    return TensorSpec(name, dtype, tuple(int(dim.dim_value) for dim in dims[1:]))
+    shape = tuple(int(dim.dim_value) for dim in dims[1:])
+    if prod(shape) < 1:
+        raise CompileError(f"the input {name!r} is [batch, {', '.join(map(str, shape))}]: it holds no numbers")
+    return TensorSpec(name, dtype, shape)
 
 
 def _output(name: str, small: NDArray[Any], large: NDArray[Any]) -> TensorSpec:
     if small.shape[:1] != (2,) or large.shape != (3, *small.shape[1:]):
         shapes = f"{list(small.shape)} for 2 examples and {list(large.shape)} for 3"
         raise CompileError(f"the output {name!r} is {shapes}: its first axis must be the batch, and only that may vary")
+    if not small.size:
+        raise CompileError(
+            f"the output {name!r} is [batch, {', '.join(map(str, small.shape[1:]))}]: it holds no numbers"
+        )
     return TensorSpec(name, str(small.dtype), tuple(int(size) for size in small.shape[1:]))

@@ -161,8 +161,9 @@ def _assemble(
     graph = made.graph
     graph.name = "graph"
     graph.node.extend(nodes)
+    constant = used - set(tensors)
     graph.initializer.extend(
-        tensor for tensor in (*forward.graph.initializer, *g.initializers) if tensor.name in used - set(tensors)
+        tensor for tensor in (*forward.graph.initializer, *g.initializers) if tensor.name in constant
     )
     graph.input.extend(value for value in forward.graph.input if value.name in used)
     if LABEL in used:
