@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE_TESTS := tests/agent/training/test_engines.py tests/agent/training/test_native_engine.py
 
-.PHONY: help install demo test parity native test-aarch64 check format protos bench bench-training fuzz fuzz-import clean
+.PHONY: help install demo test parity light native test-aarch64 check format protos bench bench-training fuzz fuzz-import clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ parity: .venv-parity/.installed ## the compiler against PyTorch
 	$(PYTHON) -m venv --clear .venv-parity
 	.venv-parity/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
 	@touch $@
+
+light: .venv-parity/.installed ## nine whole networks, up to VGG-19: about 7 GB, and ten minutes or more
+	LIGHT=all .venv-parity/bin/pytest tests/parity/test_light.py $(ARGS)
 
 native: .venv-native/.installed ## the engines, on ONNX Runtime's training build
 	.venv-native/bin/pytest $(NATIVE_TESTS) $(ARGS)

@@ -5,7 +5,7 @@ names below what it was at the task's beginning, the optimizer's state, and scal
 LOSS. `evaluation` gives LOSS and WEIGHT, and CORRECT and ABSOLUTE_ERROR where the loss has them, of a batch.
 
 Where memory is short, two graphs stand in for `train`: `accumulate` adds a piece's gradient, times its WEIGHT, to each
-parameter's `total`, and gives LOSS and WEIGHT; `update` takes the step that the totals, and the sum of the weights, make.
+parameter's `total`, and gives LOSS and WEIGHT; `update` takes the step that the totals and the weights' sum make.
 """
 
 PREFIX = "hw."  # of every tensor that the compiler adds; no model's own tensor may begin so

@@ -68,7 +68,6 @@ def make_bundle(
     except Malformed as error:
         raise CompileError(str(error)) from error
     proto = checks.read(onnx_path)
-    constants.gather(proto)
     trainable, by_batch = batch_norm.wish(trainable)
     in_training = batch_norm.to_inference(proto.graph)
     inputs = signature.inputs(proto.graph)
@@ -199,7 +198,8 @@ def _lay_out(
 def _declare(proto: onnx.ModelProto, name: str) -> None:
     """Write down the type of the tensor that the loss reads, if it is an inner one: the device cuts the graph there."""
     graph = proto.graph
-    known = {value.name: value for value in onnx.shape_inference.infer_shapes(lean.without_weights(proto)).graph.value_info}
+    inferred = onnx.shape_inference.infer_shapes(lean.without_weights(proto))
+    known = {value.name: value for value in inferred.graph.value_info}
     del graph.value_info[:]
     if all(value.name != name for value in graph.output):
         if name not in known:

@@ -7,7 +7,7 @@ import onnx
 from headwater_wire.manifest import Loss, TensorSpec
 from onnx import TensorProto, numpy_helper
 
-from headwater_control.compiler import checks, constants, folding, reference
+from headwater_control.compiler import checks, commuting, constants, folding, reference
 from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Options
 from headwater_control.compiler.autodiff.step import IR, OPSET, accumulate, evaluation, train_step, update
 from headwater_control.compiler.autodiff.types import Array, Feed, TensorType, measure
@@ -78,6 +78,7 @@ def prepare(model: onnx.ModelProto, output: str, parameters: Sequence[str]) -> o
     _cut(forward.graph, output)
     constants.gather(forward)
     folding.fold(forward, parameters)
+    commuting.relu_last(forward.graph)
     return forward
 
 

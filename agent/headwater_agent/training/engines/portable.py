@@ -28,7 +28,7 @@ class PortableEngine:
         step = bundle.manifest.step
         try:
             constants = read_tensors(bundle.path(step.constants)) if step.constants else {}
-            return _PortableSession(bundle, stock.Runtime(threads, constants), self._piece)
+            return _PortableSession(bundle, stock.Runtime(threads, constants, spin=self._piece is None), self._piece)
         except (OSError, WireError) as error:
             raise NotPossible(f"the model's constants can't be read: {error}") from error
         except Exception as error:  # the runtime raises a dozen kinds of its own, without a common parent

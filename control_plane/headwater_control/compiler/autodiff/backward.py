@@ -50,7 +50,7 @@ def _derive(g: Emitter, node: nodes.Node, received: list[str]) -> Iterable[tuple
         if not name or gradient is None or not g.type(name).floating:
             continue
         if rule.broadcasts:
-            gradient = g.unbroadcast(gradient, g.type(node.y).dims, g.type(name).dims)
+            gradient = g.unbroadcast(gradient, g.type(node.y).dims, g.type(name).dims, name)
         yield name, gradient
 
 

@@ -20,7 +20,7 @@ def gemm(g: Emitter, n: Node, dy: str) -> Gradients:
     if not n.input(2):
         return da, db
     dc = dy if beta == 1 else g.mul(dy, g.number(beta, n.y))
-    return da, db, g.unbroadcast(dc, g.type(n.y).dims, g.type(n.inputs[2]).dims)
+    return da, db, g.unbroadcast(dc, g.type(n.y).dims, g.type(n.inputs[2]).dims, n.y)
 
 
 @rule("MatMul")

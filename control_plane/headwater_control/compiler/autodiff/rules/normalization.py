@@ -34,7 +34,7 @@ def _over_rows(g: Emitter, n: Node, dy: str, size: int) -> Gradients:
     (forward and backward; 128 to 2048 rows of 64 to 512, 1 thread, onnxruntime 1.19 and 1.31).
     """
     scale, bias = n.inputs[1], n.input(2)
-    dbias = g.unbroadcast(dy, g.type(n.y).dims, g.type(bias).dims) if bias else None
+    dbias = g.unbroadcast(dy, g.type(n.y).dims, g.type(bias).dims, n.y) if bias else None
     dy = g.reshape(dy, (None, size))
     centred, inverse = _centred_rows(g, n, size)
     product = g.mul(dy, centred)
