@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+from headwater_wire import graphs
 from headwater_wire.manifest import Loss, TensorSpec
 from onnx import TensorProto, numpy_helper
 
@@ -79,7 +81,15 @@ def prepare(model: onnx.ModelProto, output: str, parameters: Sequence[str]) -> o
     constants.gather(forward)
     folding.fold(forward, parameters)
     commuting.relu_last(forward.graph)
+    _tell_statistics(forward.graph)
     return forward
+
+
+def _tell_statistics(graph: onnx.GraphProto) -> None:
+    """Let each LayerNormalization give its mean and 1/σ too: the way back needs them, and needn't compute them again."""
+    for node in graph.node:
+        if node.op_type == "LayerNormalization" and len(node.output) == 1:
+            node.output.extend(f"{graphs.PREFIX}{what}.{node.output[0]}" for what in ("mean", "inverse_deviation"))
 
 
 def settle(forward: onnx.ModelProto, inputs: Sequence[TensorSpec], parameters: Sequence[str]) -> dict[str, TensorType]:
@@ -95,7 +105,21 @@ def settle(forward: onnx.ModelProto, inputs: Sequence[TensorSpec], parameters: S
 
     measured = measure(forward, small, large, evaluate, parameters)
     folding.put(forward.graph, measured.settled)
+    _write_shapes(forward.graph, measured.types)
     return measured.types
+
+
+def _write_shapes(graph: onnx.GraphProto, types: dict[str, TensorType]) -> None:
+    """Let a Reshape whose target is computed, from the batch's size as a rule, say "what is left" there instead."""
+    known = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        dims = types[node.output[0]].dims if node.op_type == "Reshape" else ()
+        if dims.count(None) == 1 and 0 not in dims and node.input[1] not in known:
+            sizes = np.array([-1 if size is None else size for size in dims], np.int64)
+            name = f"{graphs.PREFIX}shape.{node.output[0]}"
+            graph.initializer.append(numpy_helper.from_array(sizes, name))
+            types[name] = TensorType(sizes.dtype, sizes.shape)
+            node.input[1] = name
 
 
 def _cut(graph: onnx.GraphProto, output: str) -> None:

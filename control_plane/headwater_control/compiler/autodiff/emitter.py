@@ -11,7 +11,6 @@ from onnx import helper, numpy_helper
 
 from headwater_control.compiler.autodiff.types import Array, Dims, TensorType
 
-
 _COLUMNS = 32  # with fewer, a sum of rows costs less than what it takes to do without
 
 
