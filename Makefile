@@ -68,8 +68,9 @@ protos: $(STAMP) ## regenerate the stubs
 bench: $(STAMP) ## every bench, each with its ratio
 	$(BIN)/python -m benches $(ARGS)
 
-bench-training: .venv-parity/.installed ## a training step against PyTorch's
+bench-training: .venv-parity/.installed ## a training step against PyTorch's, and against what else trains ONNX graphs
 	.venv-parity/bin/python -m benches training
+	.venv-parity/bin/python -m benches.others
 
 fuzz: $(STAMP) ## a million inputs against the MQTT codec
 	$(BIN)/python -m tests.fuzz_mqtt $(ARGS)

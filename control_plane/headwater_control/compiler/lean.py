@@ -16,9 +16,7 @@ def weights(graph: onnx.GraphProto) -> list[TensorProto]:
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model, with an input in each large initializer's place."""
     graph = model.graph
-    lean = onnx.ModelProto(
-        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions
-    )
+    lean = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     for field, value in graph.ListFields():
         if field.name == "name":
             lean.graph.name = value

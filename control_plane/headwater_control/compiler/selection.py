@@ -7,6 +7,7 @@ them), or "bias". Several add up; none selects everything that can train.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import prod
 
 import onnx
 
@@ -15,6 +16,9 @@ from headwater_control.compiler.errors import CompileError
 
 _VIEWS = {"Identity", "Transpose"}
 _LAST = re.compile(r"last:(\d+)")
+# PyTorch's exporters name so what was written into the program; val_N may be a weight too, if it was turned.
+_LITERAL = re.compile(r"lifted_tensor_\d+|.*Constant(OfShape)?(_\d+)?_output_0")
+_VALUE = re.compile(r"val_\d+")
 # Where an operator takes its bias.
 _BIAS_AT = {
     "BatchNormalization": 2, "Conv": 2, "ConvTranspose": 2, "GRU": 3, "Gemm": 2, "GroupNormalization": 2,
@@ -39,21 +43,32 @@ def select(
     for tensor in graph.initializer:
         if tensor.name in names or not differentiable.is_weightlike(tensor):
             continue
-        unnamed = "no selector names it" if selectors else "a single number; name it to train it"
-        frozen.append((tensor.name, obstacles[tensor.name] or unnamed))
+        frozen.append((tensor.name, obstacles[tensor.name] or _left_out(tensor, selectors)))
     return chosen, frozen
+
+
+def _left_out(tensor: onnx.TensorProto, selectors: Sequence[str]) -> str:
+    if selectors:
+        return "no selector names it"
+    what = "a number that was written into the program" if tensor.dims else "a single number"
+    return f"{what}; name it to train it"
 
 
 def _chosen(
     graph: onnx.GraphProto, able: list[onnx.TensorProto], obstacles: Mapping[str, str], selectors: Sequence[str]
 ) -> list[onnx.TensorProto]:
     if not selectors:
-        return [tensor for tensor in able if tensor.dims] or able
+        return [tensor for tensor in able if tensor.dims and not _literal(tensor)] or able
     tests = [_test(graph, able, selector) for selector in selectors]
     for selector, test in zip(selectors, tests, strict=True):
         if not any(test(tensor.name) for tensor in able):
             raise CompileError(_unmatched(selector, able, obstacles))
     return [tensor for tensor in able if any(test(tensor.name) for test in tests)]
+
+
+def _literal(tensor: onnx.TensorProto) -> bool:
+    """Tell the numbers of a program, such as an attention's scale, from weights: by the names exporters make up."""
+    return bool(_LITERAL.fullmatch(tensor.name)) or (prod(tensor.dims) == 1 and bool(_VALUE.fullmatch(tensor.name)))
 
 
 def _test(graph: onnx.GraphProto, able: Sequence[onnx.TensorProto], selector: str) -> Callable[[str], bool]:

@@ -86,7 +86,7 @@ def prepare(model: onnx.ModelProto, output: str, parameters: Sequence[str]) -> o
 
 
 def _tell_statistics(graph: onnx.GraphProto) -> None:
-    """Let each LayerNormalization give its mean and 1/σ too: the way back needs them, and needn't compute them again."""
+    """Let each LayerNormalization give its mean and 1/σ too: the way back needs them."""
     for node in graph.node:
         if node.op_type == "LayerNormalization" and len(node.output) == 1:
             node.output.extend(f"{graphs.PREFIX}{what}.{node.output[0]}" for what in ("mean", "inverse_deviation"))

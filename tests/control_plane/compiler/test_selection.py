@@ -25,6 +25,19 @@ def graph() -> onnx.GraphProto:
     return model(nodes, tensors, [info("x", ["b", 8])]).graph
 
 
+@pytest.mark.parametrize("name", ["lifted_tensor_3", "/norm/Constant_1_output_0", "val_7"])
+def test_what_an_exporter_made_of_a_literal_trains_only_if_it_is_named(name: str) -> None:
+    """An attention's scale, a norm's fixed ones: they are told as frozen, with what to do."""
+    nodes = [N("MatMul", ["x", "w"], ["h"]), N("Mul", ["h", name], ["y"])]
+    tensors = {"w": weights(8, 5), name: weights(1)}
+    graph = model(nodes, tensors, [info("x", ["b", 8])]).graph
+    chosen, frozen = select(graph, "y", ())
+    assert [tensor.name for tensor in chosen] == ["w"]
+    assert frozen == [(name, "a number that was written into the program; name it to train it")]
+    chosen, _ = select(graph, "y", (name,))
+    assert [tensor.name for tensor in chosen] == [name]
+
+
 @pytest.mark.parametrize(
     ("selectors", "chosen"),
     [

@@ -1,6 +1,5 @@
 """What a step reads and writes: parameters and the optimizer's state as flat vectors, and the plan's scalars."""
 
-
 import numpy as np
 import numpy.typing as npt
 from headwater_wire import graphs
