@@ -16,6 +16,7 @@ MAX_BYTES = 512 * 1024 * 1024
 MAX_IR = 10  # what onnxruntime 1.19 reads; later ones add no field that a checked model of these opsets uses
 _MIN_IR = 4  # before it, each initializer had to be an input too
 OPSETS = range(7, 26)  # what onnx's converter takes
+_NEWEST = 21  # what onnxruntime 1.19 reads
 _MODERN = 13  # it gave Softmax its present meaning: what is older is written anew before anything looks at it
 _DOMAINS = ("", "ai.onnx")
 
@@ -98,13 +99,34 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Write a model of an old opset in a newer one."""
+    """Write a model of an old opset in a newer one, and of one that devices may not know yet in an older."""
     version = next(item.version for item in model.opset_import if item.domain in _DOMAINS)
+    if version > _NEWEST:
+        return at_opset(_spelled_out(model), _NEWEST)
     if version >= _MODERN:
         return model
     model = at_opset(model, _MODERN)
     old_softmax.simplify(model)
     return model
+
+
+def _spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write operators that came later, such as Attention, as the functions that define them."""
+    kinds = {node.op_type for node in _nodes(model.graph) if node.domain in _DOMAINS}
+    late = [("", kind) for kind in sorted(kinds) if onnx.defs.has(kind) and not onnx.defs.has(kind, _NEWEST)]
+    if not late:
+        return model
+    try:
+        typed = onnx.shape_inference.infer_shapes(model)  # the definitions depend on types, of initializers too
+        for tensor in typed.graph.initializer:
+            kind = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            typed.graph.value_info.append(kind)
+        return onnx.inliner.inline_selected_functions(typed, late, inline_schema_functions=True)
+    except Exception as error:  # it raises RuntimeError and worse, undocumented
+        raise CompileError(
+            f"{', '.join(kind for _, kind in late)} can't be written in operators of opset {_NEWEST} "
+            f"({' '.join(str(error).split())[:300]}): export the model with opset_version={_NEWEST}"
+        ) from error
 
 
 def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from headwater_control.compiler import checks, importer, losses, proof
+from headwater_control.compiler import checks, importer, losses, proof, reference
 from headwater_control.compiler.errors import CompileError
 from headwater_control.compiler.importer import Imported, import_model, make_bundle
 from headwater_wire import digests, manifest, tensors
@@ -358,6 +358,20 @@ def test_models_of_many_opsets_are_taken(tmp_path: Path, opset: int) -> None:
     """What is older or newer than the training graphs' opset is brought to it."""
     ir = 10 if opset > 21 else 8
     assert bring(tmp_path, plain(opset=opset, ir=ir), "mse").elements > 0
+
+
+def test_an_operator_that_came_later_is_spelled_out(tmp_path: Path) -> None:
+    """Devices have older runtimes: what defines it travels in its place."""
+    nodes = [N("MatMul", ["x", "w"], ["h"]), N("RMSNormalization", ["h", "scale"], ["y"], epsilon=1e-5)]
+    proto = model(nodes, {"w": weights(8, 3), "scale": weights(3)}, opset=23, ir=10)
+    kept = onnx.load(graph_path(bundle(tmp_path, proto, "mse")))
+    assert kept.opset_import[0].version == 21
+    assert "RMSNormalization" not in {node.op_type for node in kept.graph.node}
+    x = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+    h = x @ weights(8, 3)
+    expected = h / np.sqrt((h**2).mean(axis=1, keepdims=True) + 1e-5) * weights(3)
+    (found,) = reference.run(kept.SerializeToString(), {"x": x})
+    np.testing.assert_allclose(found["y"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
