@@ -13,7 +13,14 @@ from tests.parity.rules_case import SHAPES, Case, case, coarse_numbers, maybe_gr
 
 OF_ONE: dict[str, tuple[Callable[[Any], Any], float, float]] = {  # with the bounds of what it is defined for
     "Abs": (torch.abs, -2, 2),
+    "Acos": (torch.acos, -0.9, 0.9),
+    "Acosh": (torch.acosh, 1.1, 9),
+    "Asin": (torch.asin, -0.9, 0.9),
+    "Asinh": (torch.asinh, -9, 9),
+    "Atan": (torch.atan, -9, 9),
+    "Atanh": (torch.atanh, -0.9, 0.9),
     "Cos": (torch.cos, -9, 9),
+    "Cosh": (torch.cosh, -3, 3),
     "Erf": (torch.erf, -3, 3),
     "Exp": (torch.exp, -5, 5),
     "Identity": (torch.clone, -2, 2),
@@ -21,7 +28,9 @@ OF_ONE: dict[str, tuple[Callable[[Any], Any], float, float]] = {  # with the bou
     "Neg": (torch.neg, -2, 2),
     "Reciprocal": (torch.reciprocal, 0.1, 9),
     "Sin": (torch.sin, -9, 9),
+    "Sinh": (torch.sinh, -3, 3),
     "Sqrt": (torch.sqrt, 0.01, 9),
+    "Tan": (torch.tan, -1.3, 1.3),
 }
 OF_TWO: dict[str, Callable[[Any, Any], Any]] = {
     "Add": torch.add,

@@ -13,6 +13,8 @@ Array = npt.NDArray[np.float64]
 UNARY = {
     "Abs": (-2, 2), "Cos": (-3, 3), "Exp": (-2, 2), "Identity": (-2, 2), "Log": (0.2, 3),
     "Neg": (-2, 2), "Reciprocal": (0.3, 2), "Sin": (-3, 3), "Sqrt": (0.2, 3),
+    "Acos": (-0.8, 0.8), "Acosh": (1.3, 3), "Asin": (-0.8, 0.8), "Asinh": (-2, 2), "Atan": (-2, 2),
+    "Atanh": (-0.8, 0.8), "Cosh": (-2, 2), "Sinh": (-2, 2), "Tan": (-1, 1),
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from headwater_control.compiler.autodiff.rules import (  # noqa: F401
     rnn,
     slicing,
     softmax,
+    trigonometry,
 )
 from headwater_control.compiler.autodiff.rules.registry import RULES
 
