@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Self
 
+from headwater.audit import Audit
 from headwater.fleet import Devices, Rollouts
 from headwater.models import Models, Versions
 from headwater.records import Health
@@ -14,7 +15,9 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 class Client:
-    """A control plane, by nouns: `models`, `versions`, `devices`, `runs`, `rollouts`. Every error is a HeadwaterError.
+    """A control plane, by nouns: `models`, `versions`, `devices`, `runs`, `rollouts`, `audit`.
+
+    Every error is a HeadwaterError.
 
     >>> with headwater.Client() as client:
     ...     run = client.runs.start(model="digits", dataset="digits", rounds=5)
@@ -29,6 +32,7 @@ class Client:
         self.devices = Devices(self._transport)
         self.runs = Runs(self._transport)
         self.rollouts = Rollouts(self._transport)
+        self.audit = Audit(self._transport)
 
     @property
     def url(self) -> str:

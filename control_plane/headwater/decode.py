@@ -22,6 +22,8 @@ def decode(kind: type[T], tree: object) -> T:
 
 
 def _decode(kind: Any, tree: Any) -> Any:
+    if kind is Any:
+        return tree
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         inner = next(arm for arm in get_args(kind) if arm is not types.NoneType)

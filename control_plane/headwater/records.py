@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 RUN_FINAL = frozenset({"completed", "failed", "cancelled"})
 ROLLOUT_FINAL = frozenset({"completed", "cancelled"})
@@ -322,3 +323,29 @@ class Health:
     ready: bool
     version: str
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: who asked for it, from where, and what the fields that it changed were before and after."""
+
+    number: int
+    at: datetime
+    who: str
+    source: str
+    request: str
+    action: str  # such as run.start
+    subject: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    previous: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """How many entries of the audit log hold together, the digest it ends with, and the first problem (none: "")."""
+
+    entries: int
+    head: str
+    problem: str

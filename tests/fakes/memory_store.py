@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from headwater_control.core.audit import Entry
 from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
@@ -13,6 +14,8 @@ from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskSt
 from headwater_control.ports import AlreadyExists, Busy, Fenced, Labels
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId, version_id
 from headwater_wire.messages import Blob, Metrics, Progress
+
+from tests.fakes.memory_audit import MemoryAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Tables:
     tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
     rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)
     deployments: dict[tuple[RolloutId, DeviceId], DeploymentRecord] = field(default_factory=dict)
+    audit: list[Entry] = field(default_factory=list)
     writable: bool = False
 
     def snapshot(self) -> "Tables":
@@ -53,6 +57,7 @@ class Tables:
             self.tasks.copy(),
             self.rollouts.copy(),
             self.deployments.copy(),
+            self.audit.copy(),
             writable=True,
         )
 
@@ -369,6 +374,7 @@ class MemoryTransaction:
         self.runs = MemoryRuns(tables)
         self.tasks = MemoryTasks(tables)
         self.rollouts = MemoryRollouts(tables)
+        self.audit = MemoryAudit(tables)
 
     async def live_blobs(self) -> frozenset[Digest]:
         tables = self._tables

@@ -9,7 +9,7 @@ import pytest
 from headwater import records
 from headwater.decode import decode
 from headwater.errors import Unexpected
-from headwater_control.gates.http import schemas
+from headwater_control.gates.http import audit, schemas
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +97,7 @@ PAIRS = [
     for kind in vars(records).values()
     if isinstance(kind, type) and hasattr(schemas, kind.__name__) and kind.__module__ == records.__name__
 ]
+PAIRS += [(records.AuditEntry, audit.AuditEntry), (records.AuditVerdict, audit.AuditVerdict)]
 
 
 @pytest.mark.parametrize(("record", "schema"), PAIRS, ids=lambda kind: kind.__name__)

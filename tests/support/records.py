@@ -1,8 +1,10 @@
 """Strategies for the store's records: everything that a store must give back exactly."""
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
+from headwater_control.core.audit import Caller, Deed
 from headwater_control.core.fleet import Device
 from headwater_control.core.models import Model, Release
 from headwater_control.core.rollout import DeploymentRecord, Rollout
@@ -128,3 +130,6 @@ deployments = st.builds(
     updated_at=times,
     problem=words,
 )
+objects = st.dictionaries(names, words | whole | st.booleans() | st.none(), max_size=3).map(json.dumps)
+deeds = st.builds(Deed, names, names, objects, objects)
+callers = st.builds(Caller, names, names, names)

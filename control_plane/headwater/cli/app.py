@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import device, model, rollout, run, serve
+from headwater.cli import audit, device, model, rollout, run, serve
 from headwater.cli import version as versions
 from headwater.errors import HeadwaterError
 
@@ -27,6 +27,7 @@ for name, group in (
     ("device", device.app),
     ("run", run.app),
     ("rollout", rollout.app),
+    ("audit", audit.app),
 ):
     app.add_typer(group, name=name)
 if find_spec("headwater.cli.demo"):  # not in every installation

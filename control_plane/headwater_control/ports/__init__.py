@@ -15,6 +15,7 @@ from headwater_control.ports.offload import (
 from headwater_control.ports.publisher import Assign, Deploy, Downward, Publisher, Ring, Withdraw
 from headwater_control.ports.store import (
     AlreadyExists,
+    Audit,
     Bundles,
     Busy,
     Devices,
@@ -31,6 +32,7 @@ from headwater_control.ports.store import (
 __all__ = [
     "AlreadyExists",
     "Assign",
+    "Audit",
     "Blobs",
     "Bundles",
     "Busy",

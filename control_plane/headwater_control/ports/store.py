@@ -8,6 +8,7 @@ from typing import Protocol
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
 from headwater_wire.messages import Blob, Metrics, Progress
 
+from headwater_control.core.audit import Caller, Deed, Entry, Head
 from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
@@ -173,6 +174,19 @@ class Rollouts(Protocol):
         """Insert, or replace."""
 
 
+class Audit(Protocol):
+    """The audit log. It only grows."""
+
+    async def append(self, done: Deed, caller: Caller, at: datetime) -> Entry:
+        """Add the next entry of the chain. Until the transaction ends nobody else can: do it last, after all locks."""
+
+    async def entries(self, after: int, limit: int) -> tuple[Entry, ...]:
+        """List up to `limit` of those numbered above `after`, oldest first."""
+
+    async def head(self) -> Head:
+        """Say where the chain ends, as kept apart from the entries."""
+
+
 class Transaction(Protocol):
     """All repositories, at one point in time."""
 
@@ -188,6 +202,8 @@ class Transaction(Protocol):
     def tasks(self) -> Tasks: ...
     @property
     def rollouts(self) -> Rollouts: ...
+    @property
+    def audit(self) -> Audit: ...
 
     async def live_blobs(self) -> frozenset[Digest]:
         """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""

@@ -1,20 +1,20 @@
 """Use cases around models: import, versions, and what a box installs of one."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import ModelName, VersionId, check_model_name
 from headwater_wire.manifest import LOSSES
-from headwater_wire.messages import Blob
 
+from headwater_control.core.audit import deed
 from headwater_control.core.models import Model, Release, Version
 from headwater_control.core.training import PLAIN
-from headwater_control.ports import AlreadyExists, Checked, ImportJob, Transaction, Unusable
+from headwater_control.ports import AlreadyExists, Checked, ImportJob, Unusable
 from headwater_control.service.bundles import keep_bundle
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_version
+from headwater_control.service.work import work
 from headwater_control.service.workspace import workspace
 from headwater_control.service.world import World
 
@@ -54,12 +54,13 @@ async def import_model(
     now = world.clock.now()
     model = Model(model_name, bundle.manifest, manifest.graph, loss, made.elements, now)
     try:
-        async with world.store.write() as tx:
-            await tx.models.add(model)
-            await tx.bundles.add(bundle)
-            version = await tx.models.add_version(
+        async with work(world) as unit:
+            await unit.tx.models.add(model)
+            await unit.tx.bundles.add(bundle)
+            version = await unit.tx.models.add_version(
                 model_name, parameters, parent=None, run=None, round_number=None, at=now
             )
+            unit.deeds.append(deed("model.import", model_name, None, model))
     except AlreadyExists as error:
         raise Conflict(f"somebody imported a model {name} at the same time: choose another name") from error
     return ImportedModel(model, version, made.notes)
@@ -113,8 +114,12 @@ async def import_version(world: World, model: str, source_path: Path) -> Version
         except Unusable as error:
             raise Invalid(str(error)) from error
         parameters = await world.blobs.adopt(out_path)
-    async with world.store.write() as tx:
-        return await _add_imported(tx, known.name, parameters, world.clock.now())
+    async with work(world) as unit:
+        version = await unit.tx.models.add_version(
+            known.name, parameters, parent=None, run=None, round_number=None, at=world.clock.now()
+        )
+        unit.deeds.append(deed("version.import", version.id, None, version))
+    return version
 
 
 async def release(world: World, version: VersionId) -> Release:
@@ -133,10 +138,6 @@ async def release(world: World, version: VersionId) -> Release:
     async with world.store.write() as tx:
         await tx.models.set_release(version, made)
     return made
-
-
-async def _add_imported(tx: Transaction, model: ModelName, parameters: Blob, at: datetime) -> Version:
-    return await tx.models.add_version(model, parameters, parent=None, run=None, round_number=None, at=at)
 
 
 def _check_loss(loss: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from headwater_wire.ids import RolloutId, VersionId
 
+from headwater_control.core.audit import deed
 from headwater_control.core.rollout import DeploymentRecord, DeploymentState, Rollout, RolloutState, settled, superseded
 from headwater_control.ports import AlreadyExists, Labels, Transaction
 from headwater_control.service import models
@@ -50,6 +51,7 @@ async def start(world: World, version: VersionId, labels: Labels = ()) -> Rollou
             await unit.tx.rollouts.add(rollout, records)
             for record in records:
                 unit.deploy(spell_deployment(record, found, world.settings.tolerance))
+            unit.deeds.append(deed("rollout.start", rollout.id, None, rollout))
             unit.runs_changed = True  # what this one overtook is to be settled
     except AlreadyExists as error:
         raise Conflict(f"another rollout of {found.model} began at the same time: start this one again") from error
@@ -90,6 +92,7 @@ async def cancel(world: World, rollout: RolloutId) -> Rollout:
                 unit.changed(record.device)
         cancelled = replace(found, state=RolloutState.CANCELLED)
         await tx.rollouts.save(cancelled)
+        unit.deeds.append(deed("rollout.cancel", rollout, found, cancelled))
     return cancelled
 
 

@@ -6,6 +6,7 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import RunId, check_name
 from headwater_wire.manifest import OPTIMIZERS
 
+from headwater_control.core.audit import deed
 from headwater_control.core.figures import RoundMetrics, figures
 from headwater_control.core.limits import objection
 from headwater_control.core.models import Version
@@ -55,18 +56,19 @@ async def start(world: World, wanted: RunSpec) -> Run:
         run = Run(RunId(world.ids.new("run")), spec, RunState.RUNNING, base.id, 1, now)
         await unit.tx.runs.add(run)
         await unit.tx.runs.save_round(opened(run, now))
+        unit.deeds.append(deed("run.start", run.id, None, run))
         unit.runs_changed = True
     return run
 
 
 async def pause(world: World, run: RunId) -> Run:
     """Open no new round; the open one is finished. Raises `NotFound`, or `Conflict` if the run has ended."""
-    return await _steer(world, run, RunState.PAUSED)
+    return await _steer(world, run, RunState.PAUSED, "run.pause")
 
 
 async def resume(world: World, run: RunId) -> Run:
     """Go on after a pause. Raises `NotFound`, or `Conflict` if the run has ended."""
-    return await _steer(world, run, RunState.RUNNING)
+    return await _steer(world, run, RunState.RUNNING, "run.resume")
 
 
 async def cancel(world: World, run: RunId, reason: str = "cancelled by an operator") -> Run:
@@ -88,6 +90,7 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
             await unit.tx.runs.save_round(over)
         ended = replace(found, state=RunState.CANCELLED, reason=reason, ended_at=now)
         await unit.tx.runs.save(ended)
+        unit.deeds.append(deed("run.cancel", run, found, ended))
         unit.rung.add(run)
         unit.runs_changed = True
     await forget(world, deltas_of(tasks))
@@ -112,7 +115,7 @@ async def show_run(world: World, run: RunId, last: int = 0) -> RunView:
     return RunView(found, tuple(rounds))
 
 
-async def _steer(world: World, run: RunId, state: RunState) -> Run:
+async def _steer(world: World, run: RunId, state: RunState, action: str) -> Run:
     async with work(world) as unit:
         found = await find_run(unit.tx, run, lock=True)
         if found.state.final:
@@ -121,6 +124,7 @@ async def _steer(world: World, run: RunId, state: RunState) -> Run:
             return found
         steered = replace(found, state=state, reason="")
         await unit.tx.runs.save(steered)
+        unit.deeds.append(deed(action, run, found, steered))
         unit.rung.add(run)
         unit.runs_changed = True
     return steered

@@ -1,4 +1,4 @@
-"""A unit of work: changes in one transaction, and whom to tell of them once it is committed.
+"""A unit of work: changes in one transaction, the audit log's entries with them, and whom to tell after the commit.
 
 The outbox is this object, in memory: see docs/adr/0005-outbox-in-memory.md.
 """
@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from headwater_wire.ids import DeviceId, RunId, TaskId
 from headwater_wire.messages import Deployment, Task
 
+from headwater_control.core.audit import Deed
 from headwater_control.ports import Assign, Deploy, Downward, Ring, Transaction, Withdraw
+from headwater_control.service.caller import caller
 from headwater_control.service.world import World
 
 
 class Work:
-    """An open transaction, what each device has to be told, and which bells to ring."""
+    """An open transaction, what the audit log is to say, what each device has to be told, which bells to ring."""
 
     def __init__(self, tx: Transaction) -> None:
         self.tx = tx
@@ -23,6 +25,7 @@ class Work:
         self.reported: list[RunId] = []  # a task of it succeeded, each time
         self.runs_changed = False
         self.fleet_changed = False
+        self.deeds: list[Deed] = []
         self._changes: defaultdict[DeviceId, list[Callable[[int], Downward]]] = defaultdict(list)
         self._rings: list[Ring] = []
 
@@ -67,6 +70,8 @@ async def work(world: World) -> AsyncIterator[Work]:
         unit = Work(tx)
         yield unit
         messages = await unit.seal()
+        for done in unit.deeds:  # last: whoever holds the log's head waits for no other lock
+            await tx.audit.append(done, caller(), world.clock.now())
     if messages:
         await world.publisher.publish(messages)
     for run in unit.rung:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from headwater_control.core.audit import Caller, deed
 from headwater_control.core.fleet import Beat
 from headwater_control.core.models import Bundle, Release
 from headwater_control.core.runs import RoundState, TaskState
@@ -57,6 +58,7 @@ CHANGES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
     "rollouts.add": lambda tx: tx.rollouts.add(rollout("rollout-2", 2), ()),
     "rollouts.save": lambda tx: tx.rollouts.save(rollout()),
     "rollouts.save_deployment": lambda tx: tx.rollouts.save_deployment(deployment(rollout())),
+    "audit.append": lambda tx: tx.audit.append(deed("run.start", RUN, None, run()), Caller("somebody"), NOW),
 }
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from headwater_control.core.audit import Caller, deed
 from headwater_control.core.runs import RunState
 from headwater_control.edges.store import open_store
 from headwater_control.edges.store.engines import parsed
@@ -20,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from tests.support.postgres import fresh_database
-from tests.support.rows import BOX, DIGITS, FIRST, NOW, RUN, deployment, device, later, rollout
+from tests.support.rows import BOX, DIGITS, FIRST, NOW, ROLLOUT, RUN, deployment, device, later, rollout
 
 REVISIONS = [revision.revision for revision in reversed([*ScriptDirectory.from_config(config()).walk_revisions()])]
 ROWS = {
@@ -38,6 +39,7 @@ ROWS = {
         NULL, NULL, '', NULL, 0, 0, NULL)""",
     ),
     "0003": (),
+    "0004": ("INSERT INTO bundle VALUES ('digits', 'sgd', 'd', 4, '[]')",),
 }
 
 
@@ -73,9 +75,9 @@ async def fill(url: str, revision: str) -> None:
     async with connected(url) as connection:
         for statement in ROWS[revision]:
             values = {"now": NOW, "no": False}
-            typed = sa.text(statement).bindparams(sa.bindparam("now", type_=sa.DateTime(timezone=True)))
             asked = {name: value for name, value in values.items() if f":{name}" in statement}
-            await connection.execute(typed, asked)
+            times = [sa.bindparam("now", type_=sa.DateTime(timezone=True))] if "now" in asked else []
+            await connection.execute(sa.text(statement).bindparams(*times), asked)
 
 
 async def test_an_empty_database_gets_the_tables_that_the_code_describes(url: str) -> None:
@@ -107,6 +109,8 @@ async def test_an_older_database_keeps_its_rows(url: str, previous: str) -> None
             assert await tx.runs.lead(RUN, "one", later(1), 5) == 1
             assert [task.id for task in await tx.tasks.open_of(BOX)] == ["t1"]
         await tx.rollouts.add(rollout(), [deployment(rollout())])
+        entry = await tx.audit.append(deed("rollout.start", ROLLOUT, None, rollout()), Caller("somebody"), NOW)
+        assert (entry.number, await tx.audit.head()) == (1, entry.head)
     assert await looked_at(url, revision_of) == REVISIONS[-1]
 
 

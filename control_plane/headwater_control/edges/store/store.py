@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel import SQLModel
 
 from headwater_control.core.runs import RoundState
+from headwater_control.edges.store.audit import SqlAudit
 from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
 from headwater_control.edges.store.engines import Engines, opened, parsed
@@ -36,6 +37,7 @@ class SqlTransaction:
         self.runs = SqlRuns(rows)
         self.tasks = SqlTasks(rows)
         self.rollouts = SqlRollouts(rows)
+        self.audit = SqlAudit(rows)
 
     async def live_blobs(self) -> frozenset[Digest]:
         """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""

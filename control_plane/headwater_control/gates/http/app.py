@@ -5,7 +5,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from headwater_control.gates.http import devices, health, models, page, problems, rollouts, runs
+from headwater_control.gates.http import audit, devices, health, models, page, problems, rollouts, runs
+from headwater_control.gates.http.callers import Callers
 from headwater_control.gates.http.guard import Guard
 from headwater_control.gates.http.health import Part
 from headwater_control.service.world import World
@@ -29,6 +30,7 @@ def create(
     app.state.stopping = stopping or asyncio.Event()
     problems.install(app)
     app.add_middleware(Guard, file_limit_bytes=file_limit_bytes, uploads=models.UPLOADS)
-    for module in (health, devices, models, runs, rollouts, page):
+    app.add_middleware(Callers)  # around the guard: what that refuses has a request id too
+    for module in (health, devices, models, runs, rollouts, audit, page):
         app.include_router(module.router)
     return app

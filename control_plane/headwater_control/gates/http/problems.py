@@ -94,9 +94,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(
+    request_id = request.scope.get("request_id", "")  # this answer goes past `Callers`, which sends it with all others
+    log.error("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=error)
+    response = answer(
         request.url.path,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "the control plane failed; its log says why: please report it",
     )
+    response.headers["X-Request-ID"] = request_id
+    return response
