@@ -93,6 +93,7 @@ class Manifest:
     parameters: tuple[Parameter, ...]
     frozen: tuple[str, ...]
     step: Step
+    coupled: bool = False  # examples of a batch change each other's answers: pieces of it make another step
     frozen_digests: tuple[Digest, ...] = ()  # SHA-256 of each frozen one's little-endian bytes, in the same order
 
     @property
@@ -123,6 +124,7 @@ def parse(data: bytes) -> Manifest:
                 for item in tree["parameters"]
             ),
             frozen=tuple(str(name) for name in tree["frozen"]),
+            coupled=bool(tree["coupled"]),
             frozen_digests=tuple(check_digest(str(digest)) for digest in tree["frozen_digests"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

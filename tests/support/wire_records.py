@@ -121,7 +121,7 @@ LOSS_RECORDS = st.builds(
     NUMBERS,
 )
 STEPS = st.builds(
-    Step, BLOBS, BLOBS, st.one_of(st.none(), BLOBS), WORDS, st.lists(WORDS, max_size=2).map(tuple),
+    Step, BLOBS, BLOBS, BLOBS, BLOBS, st.one_of(st.none(), BLOBS), WORDS, st.lists(WORDS, max_size=2).map(tuple),
     st.lists(WORDS, max_size=3).map(tuple),
 )  # fmt: skip
 MANIFESTS = st.builds(
@@ -134,5 +134,6 @@ MANIFESTS = st.builds(
     PARAMETERS,
     st.lists(WORDS, max_size=2).map(tuple),
     STEPS,
+    st.booleans(),
     st.lists(DIGESTS, max_size=2).map(tuple),
 )

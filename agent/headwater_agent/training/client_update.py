@@ -1,4 +1,4 @@
-"""One client's update of a model: score the base on the held-out share, then run epochs of SGD on the rest."""
+"""One client's update of a model: score the base on the held-out share, then run epochs of steps on the rest."""
 
 import time
 from collections.abc import Callable, Iterator

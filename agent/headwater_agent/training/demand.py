@@ -51,6 +51,8 @@ def _check_classes(dataset: Dataset, manifest: Manifest) -> None:
         rows = np.arange(start, min(start + _SCAN_ROWS, dataset.count))
         values = label.take(rows)
         bad = (values < 0) | (values >= classes)
+        if manifest.loss.ignore is not None:
+            bad &= values != manifest.loss.ignore
         if bad.any():
             row = int(np.argmax(bad))
             raise NotPossible(

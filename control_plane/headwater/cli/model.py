@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.command("import", epilog="Example: headwater model import digits.onnx --loss cross_entropy --trainable 'head.*'")
 def import_(
-    file: Annotated[Path, typer.Argument(help="An ONNX file whose batch axis is dynamic.")],
+    file: Annotated[Path, typer.Argument(help="An ONNX file; its batch axis is best dynamic.")],
     loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
     name: Annotated[str | None, typer.Option(help="What to call it; else as the file is called.")] = None,
     trainable: Annotated[
@@ -51,7 +51,7 @@ def import_(
 
 @app.command("check", epilog="Example: headwater model check digits.onnx --loss cross_entropy --trainable last:1")
 def check(
-    file: Annotated[Path, typer.Argument(help="An ONNX file whose batch axis is dynamic.")],
+    file: Annotated[Path, typer.Argument(help="An ONNX file; its batch axis is best dynamic.")],
     loss: Annotated[str, typer.Option(help=f"{', '.join(LOSSES)}; with options: cross_entropy:smoothing=0.1.")],
     trainable: Annotated[
         list[str] | None,

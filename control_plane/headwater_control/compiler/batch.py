@@ -5,7 +5,7 @@ import onnx
 from headwater_wire.manifest import TensorSpec
 from onnx import helper, numpy_helper
 
-from headwater_control.compiler import reference
+from headwater_control.compiler import batch_norm, reference
 from headwater_control.compiler.constants import captured
 from headwater_control.compiler.errors import CompileError
 
@@ -28,7 +28,10 @@ def free(model: onnx.ModelProto) -> onnx.ModelProto:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del graph.value_info[:]  # their shapes tell of the old size
     _free_reshapes(graph, size)
-    return freed if _independent(freed, size) else model
+    trial = onnx.ModelProto()
+    trial.CopyFrom(freed)
+    batch_norm.to_inference(trial.graph)  # in training its examples do depend on each other
+    return freed if _independent(trial, size) else model
 
 
 def _common_size(graph: onnx.GraphProto) -> int | None:
@@ -71,7 +74,7 @@ def _independent(model: onnx.ModelProto, size: int) -> bool:
         joined = [part[name] for part in apart]
         if values.shape != (size + 1, *joined[0].shape[1:]) or any(part.shape[0] != 1 for part in joined):
             return False
-        scale = np.abs(values).max(initial=0)
+        scale = np.abs(values[np.isfinite(values)]).max(initial=0)
         if not np.allclose(values, np.concatenate(joined), rtol=_WITHIN, atol=_WITHIN * scale, equal_nan=True):
             return False
     return True

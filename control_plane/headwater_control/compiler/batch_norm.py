@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 
 import onnx
 
-from headwater_control.compiler.constants import replace
+from headwater_control.compiler.constants import captured, replace
 from headwater_control.compiler.errors import CompileError
+from headwater_control.compiler.selection import literal
 
 SELECTOR, FROZEN = "batch_norm", "batch_norm:frozen"
 _KIND = "BatchNormalization"
@@ -47,13 +48,22 @@ def to_inference(graph: onnx.GraphProto) -> set[str]:
 def moving(
     graph: onnx.GraphProto, parameters: Collection[str], as_exported: Collection[str], wanted: bool | None
 ) -> list[str]:
-    """Name the running statistics that train: of each wanted node whose scale or bias trains; raise `CompileError`."""
+    """Name the running statistics that train; raise `CompileError` if some are wanted and none can.
+
+    They are those of each wanted node whose scale or bias trains, or that has none and lies behind what does.
+    """
     floats = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    literals = {tensor.name for tensor in graph.initializer if literal(tensor)}
+    moved = set(parameters)  # by training
     found: dict[str, None] = {}
     for node in graph.node:
+        below = not moved.isdisjoint(node.input[:1])
+        if not moved.isdisjoint((*node.input, *captured(node))):
+            moved.update(node.output)
         if node.op_type == _KIND and (node.name in as_exported if wanted is None else wanted):
             trains = not set(node.input[1:3]).isdisjoint(parameters)
-            if trains and floats.issuperset(node.input[3:5]):
+            without_own = below and literals.issuperset(node.input[1:3])  # PyTorch's affine=False
+            if (trains or without_own) and floats.issuperset(node.input[3:5]):
                 found.update(dict.fromkeys(node.input[3:5]))
     if wanted and not found:
         raise CompileError(f"{SELECTOR}: the model has no BatchNormalization whose scale or bias trains")

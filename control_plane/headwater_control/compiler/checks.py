@@ -91,6 +91,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
     if model.graph.sparse_initializer:
         raise CompileError("the model has sparse initializers: export it with dense ones")
     for node in _nodes(model.graph):
+        if node.op_type == "GroupNormalization" and 18 <= versions[0] < 21:
+            raise CompileError(
+                f"the node {node.name or node.output[0]!r} (GroupNormalization) is of opset {versions[0]}, whose "
+                "meaning ONNX took back: export the model with opset_version=21, or 17"
+            )
         if node.domain not in _DOMAINS:
             raise CompileError(
                 f"the node {node.name or ', '.join(node.output)!r} is of the custom domain {node.domain!r} "

@@ -52,7 +52,7 @@ def obstacle(graph: onnx.GraphProto, tensor: onnx.TensorProto, flowing: set[str]
     users = [node for node in graph.node if tensor.name in node.input]
     for node in users:
         if node.op_type == "BatchNormalization":
-            return f"it is a running statistic of the node {node.name!r}, which follows the batches if you ask for it"
+            return f"it is a running statistic of the node {node.name!r}; batch_norm would let it follow the batches"
     where = f" (it feeds the node {users[0].name!r}, {users[0].op_type})" if users else ""
     return f"no derivative flows from it to the loss{where}"
 

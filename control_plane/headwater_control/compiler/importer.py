@@ -71,7 +71,7 @@ def make_bundle(
     trainable, by_batch = batch_norm.wish(trainable)
     in_training = batch_norm.to_inference(proto.graph)
     inputs = signature.inputs(proto.graph)
-    outputs = signature.outputs(proto, inputs)
+    outputs, coupled = signature.outputs(proto, inputs)
     chosen, softmax_note = losses.choose(proto.graph, outputs, loss, output)
     signature.check_names(proto.graph, chosen.output)
     if rank := lora.rank_of(trainable):
@@ -80,6 +80,7 @@ def make_bundle(
     tensors, left = selection.select(proto.graph, chosen.output, trainable)
     _declare(proto, chosen.output)
     statistics = batch_norm.moving(proto.graph, {tensor.name for tensor in tensors}, in_training, by_batch)
+    tensors = [tensor for tensor in tensors if tensor.name not in statistics]
     tensors += [tensor for tensor in proto.graph.initializer if tensor.name in statistics]
     left = [(name, why) for name, why in left if name not in statistics]
     told = (f"{name!r} is frozen: {why}" for name, why in left)
@@ -99,6 +100,7 @@ def make_bundle(
         inputs=inputs,
         outputs=outputs,
         loss=chosen,
+        coupled=coupled or chosen.kind == "output",
         parameters=parameters,
         frozen=tuple(tensor.name for tensor in frozen),
         frozen_digests=tuple(digest(constants.array(tensor)) for tensor in frozen),

@@ -4,6 +4,7 @@ Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), with α eq
 scaled. A begins random and B at 0: at first the model is what it was. An exported model has W + A·B in W's place.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
 
@@ -33,14 +34,19 @@ def rank_of(selectors: Sequence[str]) -> int:
 def add(graph: onnx.GraphProto, rank: int) -> None:
     """Put adapters beside every MatMul, Gemm and 1×1 Conv with a constant weight that is larger than they are."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
+    views = _views(graph)
+    readings = Counter(
+        views.get(name, name) for node in graph.node if node.output[0] not in views for name in node.input
+    )
     random = np.random.default_rng(0)  # the same file gives the same bundle
     nodes, adapted = [], 0
     for node in graph.node:
-        weight = tensors.get(node.input[1]) if len(node.input) > 1 else None
         nodes.append(node)
-        if weight is None or not _fits(node, weight, rank):
+        name = node.input[1] if len(node.input) > 1 else ""
+        turned, weight = name in views, tensors.get(views.get(name, name))
+        if weight is None or readings[weight.name] > 1 or not _fits(node, weight, turned, rank):
             continue
-        inner, outer = _sides(node, weight)
+        inner, outer = _sides(node, weight, turned)
         base, thin = f"{node.output[0]}.without_lora", f"{node.output[0]}.lora"
         a = random.uniform(-1, 1, (inner, rank)).astype(np.float32) * np.float32(sqrt(3 / inner))
         nodes += _adapter(graph, node, weight.name, a, np.zeros((rank, outer), np.float32), base, thin)
@@ -55,9 +61,11 @@ def fold(model: onnx.ModelProto) -> None:
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     weights = [name.removesuffix(A) for name in tensors if name.endswith(A) and name.removesuffix(A) + B in tensors]
+    views = _views(graph)
+    readers = {views.get(name, name): (node, name in views) for node in graph.node for name in node.input[1:2]}
     for name in weights:
-        node = next(node for node in graph.node if len(node.input) > 1 and node.input[1] == name)
-        product = _product(node, array(tensors[name + A]), array(tensors[name + B]))
+        node, turned = readers[name]
+        product = _product(node, turned, array(tensors[name + A]), array(tensors[name + B]))
         weight = array(tensors[name])
         tensors[name].CopyFrom(numpy_helper.from_array(weight + product.reshape(weight.shape), name))
         node.output[0] = node.output[0].removesuffix(".without_lora")
@@ -66,29 +74,42 @@ def fold(model: onnx.ModelProto) -> None:
     replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name not in adapters])
 
 
-def _fits(node: onnx.NodeProto, weight: onnx.TensorProto, rank: int) -> bool:
+def _views(graph: onnx.GraphProto) -> dict[str, str]:
+    """Name what Transposes of matrices give, with what they turn: exporters put them before a weight's product."""
+    turning = [node for node in graph.node if node.op_type == "Transpose" and [*_order(node)] in ([1, 0], [])]
+    return {node.output[0]: node.input[0] for node in turning}
+
+
+def _order(node: onnx.NodeProto) -> Sequence[int]:
+    """Give a Transpose's permutation; none: it turns all axes around."""
+    return next((item.ints for item in node.attribute if item.name == "perm"), ())
+
+
+def _fits(node: onnx.NodeProto, weight: onnx.TensorProto, turned: bool, rank: int) -> bool:
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     match node.op_type:
         case "MatMul" if len(weight.dims) == 2:
             pass
         case "Gemm" if not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == 1:
             pass
-        case "Conv" if all(size == 1 for size in weight.dims[2:]) and attributes.get("group", 1) == 1:
+        case "Conv" if not turned and all(size == 1 for size in weight.dims[2:]) and attributes.get("group", 1) == 1:
             pass
         case _:
             return False
-    inner, outer = _sides(node, weight)
+    inner, outer = _sides(node, weight, turned)
     return weight.data_type == onnx.TensorProto.FLOAT and rank * (inner + outer) < inner * outer
 
 
-def _sides(node: onnx.NodeProto, weight: onnx.TensorProto) -> tuple[int, int]:
+def _sides(node: onnx.NodeProto, weight: onnx.TensorProto, turned: bool) -> tuple[int, int]:
     """Give how many numbers the weight takes in, and how many it gives."""
     rows, columns = weight.dims[:2]
-    return (columns, rows) if node.op_type == "Conv" or _turned(node) else (rows, columns)
+    return (columns, rows) if _outputs_first(node, turned) else (rows, columns)
 
 
-def _turned(node: onnx.NodeProto) -> bool:
-    return any(item.name == "transB" and item.i for item in node.attribute)
+def _outputs_first(node: onnx.NodeProto, turned: bool) -> bool:
+    """Say whether the weight lies as [outputs, inputs]: as a Conv's, or turned by its node or before it."""
+    by_node = any(item.name == "transB" and item.i for item in node.attribute)
+    return node.op_type == "Conv" or by_node != turned
 
 
 def _adapter(
@@ -114,12 +135,12 @@ def _adapter(
     return [first, second, helper.make_node("Add", [base, thin], [y], name=f"{name}.add")]
 
 
-def _product(node: onnx.NodeProto, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _product(node: onnx.NodeProto, turned: bool, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """A·B as the weight lies."""
     if node.op_type == "Conv":
         a, b = a.reshape(a.shape[:2]).T, b.reshape(b.shape[:2]).T
     product: np.ndarray = np.matmul(a, b)
-    return product.T if node.op_type == "Conv" or _turned(node) else product
+    return product.T if _outputs_first(node, turned) else product
 
 
 def _belongs(node: onnx.NodeProto, weights: Sequence[str]) -> bool:

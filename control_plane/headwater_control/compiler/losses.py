@@ -7,18 +7,29 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import onnx
 from headwater_wire.manifest import LOSSES, Loss, TensorSpec
+from onnx import helper, numpy_helper
 
 from headwater_control.compiler.errors import CompileError
+
+
+def _whole(text: str) -> int:
+    """Read a whole number that a label can be."""
+    number = int(text)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(text)
+    return number
+
 
 # The last operator of an inference model that a loss of this kind contains itself.
 _REPEATED = {"cross_entropy": ("Softmax", "LogSoftmax"), "bce_with_logits": ("Sigmoid",)}
 _OPTIONS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
     "cross_entropy": {
-        "class_axis": int,
+        "class_axis": _whole,
         "smoothing": float,
-        "ignore": int,
+        "ignore": _whole,
         "weights": lambda text: tuple(float(weight) for weight in text.split("/")),
     },
     "huber": {"delta": float},
@@ -28,6 +39,9 @@ _OPTIONS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
 def choose(graph: onnx.GraphProto, outputs: tuple[TensorSpec, ...], wanted: str, name: str) -> tuple[Loss, str]:
     """Fix the loss: which tensor it reads and what the label looks like, with a note if the two differ."""
     kind, options = _read(wanted)
+    scalars = {value.name for value in graph.output} - {spec.name for spec in outputs}
+    if kind == "output" and scalars and (name in scalars or (not name and not outputs and len(scalars) == 1)):
+        return Loss(kind, _for_each_example(graph, name or scalars.pop()), None), ""
     output = _output(outputs, name)
     if output.dtype != "float32":
         raise CompileError(f"the output {output.name!r} is {output.dtype}; a loss reads float32: export the scores")
@@ -49,6 +63,21 @@ def choose(graph: onnx.GraphProto, outputs: tuple[TensorSpec, ...], wanted: str,
         raise CompileError(f"there are {len(options['weights'])} class weights (1/2/…), but {classes} classes")
     label = TensorSpec("label", "int64", (*output.shape[:place], *output.shape[place + 1 :]))
     return Loss(kind, read, label, classes, **options), note
+
+
+def _for_each_example(graph: onnx.GraphProto, scalar: str) -> str:
+    """Repeat a scalar for each example of the batch: the mean of that is the scalar."""
+    first, axis, made = graph.input[0].name, f"{scalar}.axis", f"{scalar}.of_each_example"
+    graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), axis))
+    graph.node.extend(
+        (
+            helper.make_node("Unsqueeze", [scalar, axis], [f"{scalar}.vector"], name=f"{scalar}.vector"),
+            helper.make_node("Shape", [first], [f"{scalar}.shape"], name=f"{scalar}.shape"),
+            helper.make_node("Gather", [f"{scalar}.shape", axis], [f"{scalar}.batch"], name=f"{scalar}.batch"),
+            helper.make_node("Expand", [f"{scalar}.vector", f"{scalar}.batch"], [made], name=made),
+        )
+    )
+    return made
 
 
 def _read(wanted: str) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from headwater_wire.manifest import Manifest
 from headwater_wire.tensors import read_tensors, write_vector
 from numpy.typing import NDArray
 
-from headwater_control.compiler import checks, constants
+from headwater_control.compiler import checks, constants, shared
 from headwater_control.compiler.errors import CompileError
 from headwater_control.compiler.importer import digest
 
@@ -74,5 +74,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         model = checks.parse(path)
     except CompileError as error:
         raise CompileError(f"the file holds no parameters (safetensors, npz or ONNX): {error}") from error
+    shared.separate(model)
     constants.gather(model)
     return {tensor.name: constants.array(tensor) for tensor in model.graph.initializer}

@@ -52,7 +52,7 @@ def _ask(folder: Path, *more: str) -> dict[str, Any]:
         child = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise CompileError(
-            f"a single step of training took more than {TIMEOUT_S:.0f} s: the model is too large"
+            f"a few steps of training took more than {TIMEOUT_S:.0f} s: the model is too large"
         ) from error
     try:
         verdict: dict[str, Any] = json.loads(child.stdout)

@@ -57,27 +57,28 @@ def _left_out(tensor: onnx.TensorProto, selectors: Sequence[str]) -> str:
 def _chosen(
     graph: onnx.GraphProto, able: list[onnx.TensorProto], obstacles: Mapping[str, str], selectors: Sequence[str]
 ) -> list[onnx.TensorProto]:
+    weights = [tensor for tensor in able if tensor.dims and not literal(tensor)]
     if not selectors:
-        return [tensor for tensor in able if tensor.dims and not _literal(tensor)] or able
-    tests = [_test(graph, able, selector) for selector in selectors]
+        return weights or able
+    tests = [_test(graph, weights, selector) for selector in selectors]
     for selector, test in zip(selectors, tests, strict=True):
         if not any(test(tensor.name) for tensor in able):
             raise CompileError(_unmatched(selector, able, obstacles))
     return [tensor for tensor in able if any(test(tensor.name) for test in tests)]
 
 
-def _literal(tensor: onnx.TensorProto) -> bool:
+def literal(tensor: onnx.TensorProto) -> bool:
     """Tell the numbers of a program, such as an attention's scale, from weights: by the names exporters make up."""
     return bool(_LITERAL.fullmatch(tensor.name)) or (prod(tensor.dims) == 1 and bool(_VALUE.fullmatch(tensor.name)))
 
 
-def _test(graph: onnx.GraphProto, able: Sequence[onnx.TensorProto], selector: str) -> Callable[[str], bool]:
+def _test(graph: onnx.GraphProto, weights: Sequence[onnx.TensorProto], selector: str) -> Callable[[str], bool]:
     """Say of a parameter's name whether the selector means it."""
     if found := _LAST.fullmatch(selector):
-        names = _in_last_layers(graph, able, int(found[1]))
+        names = _in_last_layers(graph, weights, int(found[1]))
         return names.__contains__
     if selector == "bias":
-        names = _biases(graph, able)
+        names = _biases(graph, weights)
         return names.__contains__
     return lambda name: fnmatchcase(name, selector)
 

@@ -15,7 +15,8 @@ from headwater_control.compiler.constants import captured
 from headwater_control.compiler.errors import CompileError
 
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
-_TAKEN = ("label", "labels", "target")  # the label's column, and what the training runtime calls its input
+# Float32 sums of another order: of the largest number.
+_WITHIN = 1e-3
 
 
 def inputs(graph: onnx.GraphProto) -> tuple[TensorSpec, ...]:
@@ -25,8 +26,11 @@ def inputs(graph: onnx.GraphProto) -> tuple[TensorSpec, ...]:
     return tuple(_input(value) for value in graph.input)
 
 
-def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """Find the outputs' shapes by running two batch sizes: what a graph declares need not be what it does."""
+def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[tuple[TensorSpec, ...], bool]:
+    """Find the outputs' shapes by running two batch sizes: what a graph declares need not be what it does.
+
+    Scalars, which are no answers to examples, are left out. Says too whether examples change each other's answers.
+    """
     feeds = [reference.inputs(specs, examples) for examples in (2, 2, 3)]
     small, again, large = reference.run(model.SerializeToString(), *feeds)
     for name, values in small.items():
@@ -35,7 +39,15 @@ def outputs(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> tuple[Tens
                 f"the output {name!r} is not the same twice on the same input: export the model in evaluation mode "
                 "(model.eval() before torch.onnx.export), without random operators"
             )
-    return tuple(_output(name, small[name], large[name]) for name in small)
+    found = tuple(_output(name, small[name], large[name]) for name in small if small[name].ndim or large[name].ndim)
+    return found, any(not _alike(small[spec.name], large[spec.name][:2]) for spec in found)
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    scale = np.abs(one[np.isfinite(one)]).max(initial=0)
+    return np.allclose(one, other, rtol=_WITHIN, atol=_WITHIN * scale, equal_nan=True)
 
 
 def check_names(graph: onnx.GraphProto, output: str) -> None:
@@ -53,7 +65,7 @@ def _input(value: onnx.ValueInfoProto) -> TensorSpec:
     name, kind = value.name, value.type.tensor_type
     if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
         raise CompileError(f"the input {name!r} is no tensor of known rank: export it as a tensor")
-    if name in _TAKEN:
+    if name == LABEL:
         raise CompileError(f"an input may not be called {name!r}, which stands for the labels: rename it")
     if (
         kind.elem_type == TensorProto.UNDEFINED

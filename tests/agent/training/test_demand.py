@@ -38,6 +38,15 @@ def test_a_fitting_dataset_passes(tmp_path: Path, manifest: Manifest) -> None:
     demand.check(dataset(tmp_path, X, LABEL, spare, **GOOD), manifest)
 
 
+@pytest.mark.parametrize("ignored", [-100, 255])
+def test_the_label_to_ignore_is_no_class(tmp_path: Path, manifest: Manifest, ignored: int) -> None:
+    """It may lie anywhere, as segmentation's 255 and PyTorch's −100 do; others beyond the classes are still told."""
+    ignoring = replace(manifest, loss=replace(manifest.loss, ignore=ignored))
+    demand.check(dataset(tmp_path, X, LABEL, **GOOD | {"label": np.array([0, ignored, 2, 1, 0])}), ignoring)
+    with pytest.raises(NotPossible, match="label of example 3 is 3"):
+        demand.check(dataset(tmp_path, X, LABEL, **GOOD | {"label": np.array([0, ignored, 2, 3, 0])}), ignoring)
+
+
 @pytest.mark.parametrize(
     ("columns", "arrays", "told"),
     [

@@ -18,17 +18,21 @@ X = np.random.default_rng(0).standard_normal((3, 6, 4, 4)).astype(np.float32)
 
 
 def net() -> onnx.ModelProto:
-    """Make a 1×1 Conv, a Gemm with a turned weight and a MatMul, beside a 3×3 Conv and a small MatMul."""
+    """Make a 1×1 Conv, a Gemm and two MatMuls that fit, beside a 3×3 Conv, a small weight and a shared one."""
     nodes = [
         N("Conv", ["x", "k1"], ["a"], name="point", strides=[2, 2]),
         N("Conv", ["a", "k3"], ["b"], name="area", pads=[1, 1, 1, 1]),
         N("ReduceMean", ["b"], ["c"], name="pool", axes=[2, 3], keepdims=0),
         N("Gemm", ["c", "wg", "bg"], ["d"], name="gemm", transB=1),
         N("MatMul", ["d", "wm"], ["e"], name="product"),
-        N("MatMul", ["e", "ws"], ["y"], name="small"),
+        N("Transpose", ["wt"], ["wt.turned"], perm=[1, 0]),
+        N("MatMul", ["e", "wt.turned"], ["f"], name="turned"),
+        N("MatMul", ["f", "twice"], ["g"], name="shared"),
+        N("MatMul", ["g", "twice"], ["h"], name="shared_again"),
+        N("MatMul", ["h", "ws"], ["y"], name="small"),
     ]
     tensors = {"k1": weights(8, 6, 1, 1), "k3": weights(8, 8, 3, 3), "wg": weights(10, 8), "bg": weights(10)}
-    tensors |= {"wm": weights(10, 4), "ws": weights(4, 3)}
+    tensors |= {"wm": weights(10, 4), "ws": weights(6, 3), "wt": weights(6, 4), "twice": weights(6, 6)}
     return model(nodes, tensors, [info("x", ["b", 6, 4, 4])])
 
 
@@ -49,10 +53,10 @@ def test_only_adapters_train_and_the_delta_is_small(tmp_path: Path) -> None:
     made = imported(tmp_path)
     described = manifest.parse(made.manifest_path.read_bytes())
     assert [parameter.name for parameter in described.parameters] == [
-        f"{name}.lora_{side}" for name in ("k1", "wg", "wm") for side in "ab"
+        f"{name}.lora_{side}" for name in ("k1", "wg", "wm", "wt") for side in "ab"
     ]
-    assert made.elements == 2 * ((6 + 8) + (8 + 10) + (10 + 4))
-    assert {"k1", "k3", "wg", "bg", "wm", "ws"} <= set(described.frozen)
+    assert made.elements == 2 * ((6 + 8) + (8 + 10) + (10 + 4) + (4 + 6))
+    assert {"k1", "k3", "wg", "bg", "wm", "wt", "ws", "twice"} <= set(described.frozen)
     np.testing.assert_array_equal(answers(graph_path(made)), answers(tmp_path / "net.onnx"))
 
 

@@ -34,8 +34,19 @@ def test_what_an_exporter_made_of_a_literal_trains_only_if_it_is_named(name: str
     chosen, frozen = select(graph, "y", ())
     assert [tensor.name for tensor in chosen] == ["w"]
     assert frozen == [(name, "a number that was written into the program; name it to train it")]
+    for selectors in (("last:1",), ("last:2",)):
+        chosen, _ = select(graph, "y", selectors)
+        assert [tensor.name for tensor in chosen] == ["w"]
     chosen, _ = select(graph, "y", (name,))
     assert [tensor.name for tensor in chosen] == [name]
+
+
+def test_an_exporter_s_literal_that_is_added_is_no_bias() -> None:
+    """A norm's epsilon, which could become negative."""
+    nodes = [N("MatMul", ["x", "w"], ["h"]), N("Add", ["h", "b"], ["i"]), N("Add", ["i", "val_7"], ["y"])]
+    tensors = {"w": weights(8, 5), "b": weights(5), "val_7": weights(1)}
+    chosen, _ = select(model(nodes, tensors, [info("x", ["b", 8])]).graph, "y", ("bias",))
+    assert [tensor.name for tensor in chosen] == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ class InPieces:
         self._given = Hyperparameters(manifest)
         self._totals: Vector = np.zeros(manifest.elements, np.float32)
         self._loss, self._weight, self._weights = (np.zeros((), np.float32) for _ in range(3))
-        # What follows the batch's statistics needs all of it at once.
-        self._piece = None if self.state.statistics() else piece
+        self._piece = None if manifest.coupled or self.state.statistics() else piece
         self._bind(manifest)
 
     def begin(self, vector: Vector, plan: Plan) -> None:

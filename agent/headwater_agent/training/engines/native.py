@@ -116,6 +116,8 @@ def _check(manifest: Manifest) -> None:
     loss, step = manifest.loss, manifest.step
     if loss.kind not in _LOSSES or loss.smoothing or loss.weights or loss.ignore is not None or loss.class_axis != 1:
         raise NotPossible(f"the native engine has no loss {loss.kind} of this form: use the portable engine")
+    if clashing := {spec.name for spec in manifest.inputs}.intersection(_LABEL_INPUTS):
+        raise NotPossible(f"the native engine takes the input {clashing.pop()!r} for labels: use the portable one")
     if any(parameter.statistic for parameter in manifest.parameters):
         raise NotPossible("the native engine trains BatchNormalization frozen: use the portable engine")
     if step.optimizer != "sgd" or step.scalars != (graphs.LEARNING_RATE,):

@@ -40,7 +40,8 @@ class PortableEngine:
 
 class _PortableSession:
     def __init__(self, bundle: Bundle, runtime: stock.Runtime, piece: int | None) -> None:
-        step, self._runtime, self._piece = bundle.manifest.step, runtime, piece
+        step, self._runtime = bundle.manifest.step, runtime
+        self._piece = None if bundle.manifest.coupled else piece
         self._steps: WholeBatch | InPieces
         if piece:
             graphs_of_pieces = bundle.path(step.accumulate), bundle.path(step.update)

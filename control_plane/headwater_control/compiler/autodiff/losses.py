@@ -13,6 +13,8 @@ from headwater_wire.manifest import Loss
 from headwater_control.compiler.autodiff.emitter import Emitter
 from headwater_control.compiler.autodiff.types import TensorType
 
+_LEAST = 1e-12  # far below any sum of weights, and far from what a learning rate divided by it would overflow
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -81,7 +83,7 @@ def _target(loss: Loss, g: Emitter, onehot: str, axis: int, shape: list[int]) ->
         counts = g.unsqueeze(_counts(loss, g), [axis])
         target, onehot = g.mul(target, counts), g.mul(onehot, counts)
     total = _sum(g, onehot) if loss.weights or loss.ignore is not None else _count(g, LABEL, scores)
-    return target, g.op("Max", total, g.number(float(np.finfo(np.float32).tiny), scores))  # all ignored: 0, not NaN
+    return target, g.op("Max", total, g.number(_LEAST, scores))  # all ignored: 0, not NaN
 
 
 def _counts(loss: Loss, g: Emitter) -> str:

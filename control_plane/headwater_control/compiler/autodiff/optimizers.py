@@ -24,6 +24,7 @@ from headwater_wire.graphs import (
 from headwater_control.compiler.autodiff.emitter import Emitter
 
 _NORM_FLOOR = 1e-6  # as PyTorch's clip_grad_norm_
+_RATE_FLOOR = 1e-30  # at rate 0 nothing moves, and nothing is divided by 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def _clipped(optimizer: Optimizer, g: Emitter, gradients: Mapping[str, str]) -> 
     squares = [g.op("ReduceSumSquare", gradient, keepdims=0) for gradient in gradients.values()]
     norm = g.op("Sqrt", g.op("Sum", *squares))
     if optimizer.scaled:
-        norm = g.div(norm, LEARNING_RATE)
+        norm = g.div(norm, g.op("Max", LEARNING_RATE, g.constant(np.array(_RATE_FLOOR, np.float32))))
     one = g.constant(np.array(1, np.float32))
     factor = g.op("Min", one, g.div(CLIP_NORM, g.add(norm, g.constant(np.array(_NORM_FLOOR, np.float32)))))
     return {name: g.mul(gradient, factor) for name, gradient in gradients.items()}

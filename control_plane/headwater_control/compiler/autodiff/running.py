@@ -61,8 +61,8 @@ def _spoilable(graph: onnx.GraphProto, node: onnx.NodeProto, told: Sequence[str]
 def follow(g: Emitter, forward: onnx.ModelProto, statistics: Collection[str]) -> None:
     """Emit `new(statistic)` for each: momentum·running + (1 − momentum)·batch.
 
-    The variance is taken with n − 1 beneath, as PyTorch and TensorFlow keep it; the operator itself says n. A node that
-    the model passes twice moves its statistics twice, in that order.
+    The variance is taken with n − 1 beneath, as PyTorch and TensorFlow keep it; the operator itself says n. Of a single
+    number (n = 1) nothing is learnt. A node that the model passes twice moves its statistics twice, in that order.
     """
     now = {name: name for name in statistics}
     for proto in forward.graph.node:
@@ -75,6 +75,7 @@ def follow(g: Emitter, forward: onnx.ModelProto, statistics: Collection[str]) ->
         variance = g.mul(variance, g.div(size, g.op("Max", g.sub(size, one), one)))
         for name, batch in ((n.inputs[3], mean), (n.inputs[4], variance)):
             kept, taken = (g.constant(np.array(share, np.float32)) for share in (momentum, 1 - momentum))
-            now[name] = g.add(g.mul(now[name], kept), g.mul(batch, taken))
+            moved = g.add(g.mul(now[name], kept), g.mul(batch, taken))
+            now[name] = g.op("Where", g.op("Greater", size, one), moved, now[name])
     for name, value in now.items():
         g.rename(value, graphs.new(name))

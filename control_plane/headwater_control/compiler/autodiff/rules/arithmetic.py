@@ -61,10 +61,14 @@ def power(g: Emitter, n: Node, dy: str) -> Gradients:
     exponent = n.constants.get(b)
     if exponent is not None and exponent.size == 1:
         value = float(exponent.reshape(-1)[0])
-        return (g.mul(dy, _power_slope(g, n, value)),)
+        return (g.mul(dy, _power_slope(g, n, value)) if value else None,)
     one = g.number(1, a)
     exponent_a = b if g.type(a).dtype == g.type(b).dtype else g.mask(b, a)
-    da = g.mul(dy, g.mul(exponent_a, g.op("Pow", a, g.sub(exponent_a, one))))
+    lower = g.sub(exponent_a, one)
+    if exponent is None or not exponent.all():  # a^0 is flat, at 0 too, where a^−1 is not finite
+        zero = g.number(0, a)
+        lower = g.op("Where", g.op("Equal", exponent_a, zero), zero, lower)
+    da = g.mul(dy, g.mul(exponent_a, g.op("Pow", a, lower)))
     positive = g.op("Greater", a, g.number(0, a))
     log = g.op("Where", positive, g.op("Log", g.op("Where", positive, a, one)), g.number(0, a))
     return da, g.mul(dy, g.mul(n.y, log))
