@@ -42,9 +42,8 @@ def verify(json: AsJson = False, url: Url = None) -> None:
     if json:
         as_json(verdict)
     elif not verdict.problem:
-        out.print(
-            f"[green]whole[/]: {verdict.entries} {'entry' if verdict.entries == 1 else 'entries'}; the last one's digest is {verdict.head or 'none'}"
-        )
+        count = f"{verdict.entries} {'entry' if verdict.entries == 1 else 'entries'}"
+        out.print(f"[green]whole[/]: {count}; the last one's digest is {verdict.head or 'none'}")
     if verdict.problem:
         err.print(f"[red]the audit log is broken: {escape(verdict.problem)}[/]")
         raise typer.Exit(1)
