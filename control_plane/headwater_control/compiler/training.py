@@ -95,15 +95,15 @@ def _tell_statistics(graph: onnx.GraphProto) -> None:
 def settle(forward: onnx.ModelProto, inputs: Sequence[TensorSpec], parameters: Sequence[str]) -> dict[str, TensorType]:
     """Measure every tensor of a prepared graph, on batches of two and of three; fold what is no more than a shape."""
     names = {value.name for value in forward.graph.input}
-    small, large = (
+    small, large, largest = (
         {name: values for name, values in reference.inputs(inputs, examples).items() if name in names}
-        for examples in (2, 3)
+        for examples in (2, 3, 13)
     )
 
     def evaluate(probe: onnx.ModelProto, *feeds: Feed) -> list[dict[str, Array]]:
         return reference.run(probe.SerializeToString(), *(dict(feed) for feed in feeds))
 
-    measured = measure(forward, small, large, evaluate, parameters)
+    measured = measure(forward, small, large, evaluate, parameters, largest)
     folding.put(forward.graph, measured.settled)
     _write_shapes(forward.graph, measured.types)
     return measured.types

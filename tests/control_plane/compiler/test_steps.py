@@ -162,6 +162,23 @@ def test_a_power_of_zero_is_flat_at_zero_too(tmp_path: Path, exponents: npt.NDAr
     assert np.isfinite(session.vector()).all()
 
 
+def test_a_size_that_changes_only_with_large_batches_is_no_constant(tmp_path: Path) -> None:
+    """A quarter of the batch's size is 0 for two examples and for three."""
+    constants = {"w": weights(8, 3), "four": np.array([4]), "zero": np.array([0]), "one": np.array([1], np.float32)}
+    nodes = [
+        N("MatMul", ["x", "w"], ["h"]),
+        N("Shape", ["x"], ["shape"]),
+        N("Gather", ["shape", "zero"], ["size"]),
+        N("Div", ["size", "four"], ["quarter"]),
+        N("Cast", ["quarter"], ["factor"], to=1),
+        N("Add", ["factor", "one"], ["more"]),
+        N("Mul", ["h", "more"], ["y"]),
+    ]
+    session, _ = opened(tmp_path, model(nodes, constants), "mse", ["w"])
+    told = session.train_step({"x": X, "label": np.zeros((6, 3), np.float32)}, 0.0)
+    assert told == pytest.approx(((2 * X @ weights(8, 3)) ** 2).mean(), rel=1e-5)
+
+
 def test_tokens_are_inputs_too(tmp_path: Path) -> None:
     """Whole numbers, in pieces."""
     proto = model(
