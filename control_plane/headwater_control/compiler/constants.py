@@ -1,6 +1,6 @@
 """Brings every constant of a graph into one place, its initializers, whatever way the exporter wrote it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -97,6 +97,16 @@ def captured(node: onnx.NodeProto) -> set[str]:
     """Name what a node's subgraphs read, outer tensors among them."""
     inner = (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
     return {name for graph in inner for name in (*_used(graph), *(value.name for value in graph.output))}
+
+
+def needed(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Keep the nodes that the outputs depend on, in their order, and name all tensors these use."""
+    used, kept = set(outputs), []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            used.update((*node.input, *captured(node)))
+            kept.append(node)
+    return kept[::-1], used
 
 
 def _used(graph: onnx.GraphProto) -> set[str]:

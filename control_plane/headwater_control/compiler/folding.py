@@ -9,7 +9,7 @@ from headwater_control.compiler import reference
 from headwater_control.compiler.constants import captured, replace
 
 _MOST_BYTES = 64 << 20  # of one folded tensor: a larger one is cheaper to compute than to send
-_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
 def fold(model: onnx.ModelProto, varying: Collection[str]) -> None:
@@ -21,7 +21,7 @@ def fold(model: onnx.ModelProto, varying: Collection[str]) -> None:
     wanted: set[str] = set()
     for node in graph.node:
         known = all(name in fixed for name in node.input if name)
-        plain = node.op_type not in _RANDOM and not any(a.HasField("g") or a.graphs for a in node.attribute)
+        plain = node.op_type not in RANDOM and not any(a.HasField("g") or a.graphs for a in node.attribute)
         if known and plain and not outputs.intersection(node.output):
             folded.append(node)
             fixed.update(name for name in node.output if name)

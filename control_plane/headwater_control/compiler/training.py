@@ -124,14 +124,10 @@ def _write_shapes(graph: onnx.GraphProto, types: dict[str, TensorType]) -> None:
 
 def _cut(graph: onnx.GraphProto, output: str) -> None:
     """Make a tensor the graph's only output, and drop what it does not need."""
-    needed, kept = {output}, []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update((*node.input, *constants.captured(node)))
-            kept.append(node)
-    constants.replace(graph.node, kept[::-1])
-    constants.replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
-    constants.replace(graph.input, [value for value in graph.input if value.name in needed])
+    kept, used = constants.needed(graph.node, {output})
+    constants.replace(graph.node, kept)
+    constants.replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    constants.replace(graph.input, [value for value in graph.input if value.name in used])
     del graph.value_info[:]
     del graph.output[:]
     graph.output.add(name=output)

@@ -15,7 +15,7 @@ from headwater_control.compiler.autodiff.emitter import Emitter
 from headwater_control.compiler.autodiff.losses import Objective, label_type, objective
 from headwater_control.compiler.autodiff.optimizers import OPTIMIZERS, Optimizer, Options
 from headwater_control.compiler.autodiff.types import Dims, TensorType
-from headwater_control.compiler.constants import captured
+from headwater_control.compiler.constants import needed
 from headwater_control.compiler.errors import CompileError
 
 OPSET, IR = 21, 10  # what onnxruntime 1.19, the oldest we train on, reads
@@ -155,7 +155,7 @@ def _assemble(
     outputs: Types,
 ) -> onnx.ModelProto:
     """Make a model of the forward nodes and the emitted ones, without what no output depends on."""
-    nodes, used = _needed([*forward.graph.node, *g.renamed()], set(outputs))
+    nodes, used = needed([*forward.graph.node, *g.renamed()], set(outputs))
     made = onnx.ModelProto(ir_version=IR, producer_name="headwater")
     made.opset_import.append(helper.make_opsetid("", OPSET))
     graph = made.graph
@@ -174,16 +174,6 @@ def _assemble(
     graph.input.extend(_value(name, _SCALAR) for name in scalars)
     graph.output.extend(_value(name, kind) for name, kind in outputs.items())
     return made
-
-
-def _needed(nodes: list[onnx.NodeProto], outputs: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """Keep the nodes that the outputs depend on, in their order, and name all tensors these use."""
-    used, kept = set(outputs), []
-    for node in reversed(nodes):
-        if used.intersection(node.output):
-            used.update((*node.input, *captured(node)))
-            kept.append(node)
-    return kept[::-1], used
 
 
 def _value(name: str, kind: TensorType) -> onnx.ValueInfoProto:
