@@ -4,6 +4,8 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ import typer
 from headwater.cli.output import out
 from headwater.errors import HeadwaterError
 
+_LOST_AFTER_S = 2.0
 _NEEDED = ("numpy", "onnx", "onnxruntime", "fastapi", "aiomqtt", "grpc")
 
 
@@ -26,14 +29,20 @@ class Unwritable(HeadwaterError):
 
 
 class FirstStop:
-    """Makes the first signal to stop a KeyboardInterrupt; later ones must not interrupt the clean-up it leads to."""
+    """Makes the first signal to stop a KeyboardInterrupt; later ones must not interrupt the clean-up it leads to.
 
-    def __init__(self) -> None:
+    Where that has not begun after a while, the first was lost (Python ignores what is raised in a finalizer): the next
+    one counts.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._over = False
+        self._deaf_until = 0.0
 
     def __call__(self, number: int, frame: object) -> None:
-        if not self._over:
-            self._over = True
+        if not self._over and self._now_s() >= self._deaf_until:
+            self._deaf_until = self._now_s() + _LOST_AFTER_S
             raise KeyboardInterrupt
 
     def listen(self) -> None:
@@ -63,6 +72,7 @@ def demo(
     try:
         wins = _run(rounds, devices, data, keep, to, stop)
     except KeyboardInterrupt:
+        stop.ignore()
         with suppress(OSError):  # the terminal may be gone
             out.print("\nstopped: nothing is left running")
         raise typer.Exit(130) from None
