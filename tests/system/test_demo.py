@@ -88,7 +88,17 @@ def _demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Start one that lasts, with SIGINT ignored as a script's `&` has it; wait until it trains. Its folder is here."""
     command = [sys.executable, "-m", "headwater.cli", "demo", "--rounds", "10000", "--devices", "3"]
     with subprocess.Popen(
-        ["bash", "-c", 'trap "" INT; exec "$@"', "demo", *command, "--to", str(folder / "out")],
+        [
+            "env",
+            "--default-signal=HUP",
+            "bash",
+            "-c",
+            'trap "" INT; exec "$@"',
+            "demo",
+            *command,
+            "--to",
+            str(folder / "out"),
+        ],
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
