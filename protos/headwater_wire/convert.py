@@ -1,8 +1,5 @@
 """From protobuf messages to the records of messages.py and back: used at the gates and edges only."""
 
-import sys
-from math import isfinite
-
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import (
@@ -15,6 +12,7 @@ from headwater_wire.ids import (
     check_digest,
     check_name,
 )
+from headwater_wire.plausible import count, measure, text
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
 
@@ -33,23 +31,6 @@ _RECEIPTS = {
     m.ReceiptKind.REFUSED: gateway.REFUSED,
 }
 _RECEIPTS_BACK = {value: key for key, value in _RECEIPTS.items()}
-
-
-def count(value: int, what: str) -> int:
-    """Return an unsigned number that a database's signed 64 bits can hold; raise `Malformed` for a larger one."""
-    if value >= 1 << 63:
-        raise Malformed(f"{what} is {value}: too large to be true")
-    return value
-
-
-def measure(value: float) -> float:
-    """Return a finite number: a NaN or an infinity, which neither JSON nor SQLite can hold, as the largest there is."""
-    return value if isfinite(value) else sys.float_info.max
-
-
-def text(value: str, limit: int) -> str:
-    """Return at most so many characters of words for a person, without NUL, which PostgreSQL can't hold."""
-    return value[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def blob_to(blob: m.Blob) -> fleet.Blob:

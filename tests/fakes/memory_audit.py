@@ -1,18 +1,16 @@
 """The audit log of the store in memory."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from headwater_control.core.audit import START, Caller, Deed, Entry, Head, sealed
 
-if TYPE_CHECKING:
-    from tests.fakes.memory_store import Tables
+from tests.fakes.memory_tables import Tables
 
 
 class MemoryAudit:
     """The audit log."""
 
-    def __init__(self, tables: "Tables") -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     async def append(self, done: Deed, caller: Caller, at: datetime) -> Entry:

@@ -1,89 +1,21 @@
 """The store in memory: every promise of the port but durability."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Container, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
-from headwater_control.core.audit import Entry
 from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
-from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
-from headwater_control.ports import AlreadyExists, Busy, Fenced, Labels
-from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId, version_id
-from headwater_wire.messages import Blob, Metrics, Progress
+from headwater_control.ports import Busy, Labels
+from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, VersionId, version_id
+from headwater_wire.messages import Blob
 
 from tests.fakes.memory_audit import MemoryAudit
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who leads a run."""
-
-    holder: str
-    until: datetime
-    token: int
-
-
-@dataclass(slots=True)
-class Tables:
-    """All rows. Records are immutable, so a shallow copy is a snapshot."""
-
-    devices: dict[DeviceId, Device] = field(default_factory=dict)
-    models: dict[ModelName, Model] = field(default_factory=dict)
-    bundles: dict[tuple[ModelName, str], Bundle] = field(default_factory=dict)
-    versions: dict[VersionId, Version] = field(default_factory=dict)
-    runs: dict[RunId, Run] = field(default_factory=dict)
-    leases: dict[RunId, Lease] = field(default_factory=dict)
-    rounds: dict[tuple[RunId, int], Round] = field(default_factory=dict)
-    tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
-    rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)
-    deployments: dict[tuple[RolloutId, DeviceId], DeploymentRecord] = field(default_factory=dict)
-    audit: list[Entry] = field(default_factory=list)
-    writable: bool = False
-
-    def snapshot(self) -> "Tables":
-        """Copy, open for changes."""
-        return Tables(
-            self.devices.copy(),
-            self.models.copy(),
-            self.bundles.copy(),
-            self.versions.copy(),
-            self.runs.copy(),
-            self.leases.copy(),
-            self.rounds.copy(),
-            self.tasks.copy(),
-            self.rollouts.copy(),
-            self.deployments.copy(),
-            self.audit.copy(),
-            writable=True,
-        )
-
-    def change(self) -> "Tables":
-        """Return itself, if this is a write()."""
-        if not self.writable:
-            raise RuntimeError("nothing can be changed or locked in a read(): open a write()")
-        return self
-
-    def lead_by(self, run: RunId, token: int | None) -> None:
-        """Raise `Fenced` unless `token` is the run's."""
-        lease = self.leases.get(run)
-        if token is not None and (lease is None or lease.token != token):
-            raise Fenced(f"token {token} no longer leads run {run}: stop leading it")
-
-
-def must_have(rows: Container[object], key: object) -> None:
-    """Raise `KeyError` unless there is a row of that key, as a foreign key would."""
-    if key not in rows:
-        raise KeyError(key)
-
-
-def must_lack(rows: Container[object], key: object, what: str) -> None:
-    """Raise `AlreadyExists` if there is a row of that key."""
-    if key in rows:
-        raise AlreadyExists(f"{what} {key} exists already: take another name")
+from tests.fakes.memory_runs import MemoryRuns, MemoryTasks
+from tests.fakes.memory_tables import Tables, must_have, must_lack
 
 
 class MemoryDevices:
@@ -187,131 +119,6 @@ class MemoryModels:
     async def set_release(self, version: VersionId, release: Release) -> None:
         rows = self._tables.change().versions
         rows[version] = replace(rows[version], release=release)
-
-
-class MemoryRuns:
-    """Runs and rounds."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    async def add(self, run: Run) -> None:
-        must_lack(self._tables.runs, run.id, "run")
-        must_have(self._tables.versions, run.version)
-        self._tables.change().runs[run.id] = run
-
-    async def get(self, run: RunId, *, lock: bool = False) -> Run | None:
-        return (self._tables.change() if lock else self._tables).runs.get(run)
-
-    async def all(self, states: Collection[RunState] = ()) -> tuple[Run, ...]:
-        rows = (row for row in self._tables.runs.values() if not states or row.state in states)
-        return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
-
-    async def save(self, run: Run, *, token: int | None = None) -> None:
-        must_have(self._tables.runs, run.id)
-        must_have(self._tables.versions, run.version)
-        self._tables.lead_by(run.id, token)
-        self._tables.change().runs[run.id] = run
-
-    async def lead(self, run: RunId, holder: str, now: datetime, ttl_s: float) -> int | None:
-        tables = self._tables.change()
-        must_have(tables.runs, run)
-        lease = tables.leases.get(run)
-        if lease is not None and lease.holder != holder and lease.until > now:
-            return None
-        renewed = lease is not None and lease.holder == holder
-        token = (lease.token if lease else 0) + (0 if renewed else 1)
-        tables.leases[run] = Lease(holder, now + timedelta(seconds=ttl_s), token)
-        return token
-
-    async def round(self, run: RunId, number: int, *, lock: bool = False) -> Round | None:
-        return (self._tables.change() if lock else self._tables).rounds.get((run, number))
-
-    async def rounds(self, run: RunId) -> tuple[Round, ...]:
-        return tuple(row for key, row in sorted(self._tables.rounds.items()) if key[0] == run)
-
-    async def save_round(self, record: Round, *, token: int | None = None) -> None:
-        must_have(self._tables.runs, record.run)
-        self._tables.lead_by(record.run, token)
-        self._tables.change().rounds[record.run, record.number] = record
-
-
-class MemoryTasks:
-    """Tasks."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    async def add(self, tasks: Sequence[TaskRecord]) -> None:
-        tables = self._tables.change()
-        rows = tables.tasks.copy()
-        for task in tasks:
-            must_lack(rows, task.id, "task")
-            must_have(tables.rounds, (task.run, task.round))
-            must_have(tables.devices, task.device)
-            rows[task.id] = task
-        tables.tasks = rows
-
-    async def get(self, task: TaskId, *, lock: bool = False) -> TaskRecord | None:
-        return (self._tables.change() if lock else self._tables).tasks.get(task)
-
-    async def of_round(self, run: RunId, number: int) -> tuple[TaskRecord, ...]:
-        rows = (row for row in self._tables.tasks.values() if (row.run, row.round) == (run, number))
-        return tuple(sorted(rows, key=lambda row: (row.order, row.id)))
-
-    async def open_of(self, device: DeviceId) -> tuple[TaskRecord, ...]:
-        rows = self._tables.tasks.values()
-        mine = (row for row in rows if row.device == device and row.state is TaskState.OPEN)
-        return tuple(sorted(mine, key=lambda row: (row.opened_at, row.id)))
-
-    async def close(
-        self,
-        task: TaskId,
-        state: TaskState,
-        *,
-        at: datetime,
-        reason: str = "",
-        delta: Blob | None = None,
-        codec: str = "",
-        metrics: Metrics | None = None,
-    ) -> bool:
-        rows = self._tables.change().tasks
-        known = rows.get(task)
-        if known is None or known.state is not TaskState.OPEN:
-            return False
-        rows[task] = replace(
-            known,
-            state=state,
-            closed_at=at,
-            reason=reason,
-            delta=delta,
-            codec=codec,
-            metrics=metrics,
-            bytes_up=delta.size if delta else 0,
-        )
-        return True
-
-    async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
-        rows = self._tables.change().tasks
-        for device, line in progress:
-            known = rows.get(line.task)
-            if known is None or known.device != device or known.state is not TaskState.OPEN:
-                continue
-            moved = (known.phase, known.step) != (line.phase, line.step)
-            rows[line.task] = replace(
-                known,
-                phase=line.phase,
-                step=line.step,
-                steps=line.steps,
-                loss=line.loss,
-                waiting_for=line.waiting_for,
-                progress_at=at if moved else known.progress_at,
-            )
-
-    async def add_bytes_down(self, task: TaskId, size: int) -> None:
-        rows = self._tables.change().tasks
-        if task in rows:
-            rows[task] = replace(rows[task], bytes_down=rows[task].bytes_down + size)
 
 
 class MemoryRollouts:

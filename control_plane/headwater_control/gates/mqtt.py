@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import aiomqtt
 from google.protobuf.message import DecodeError
-from headwater_wire.convert import count, hello_from, progress_from
+from headwater_wire.convert import hello_from, progress_from
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Progress
+from headwater_wire.plausible import count
 from headwater_wire.topics import CONTROL_FILTER, parse
 from headwater_wire.v1 import fleet_pb2 as fleet
 
