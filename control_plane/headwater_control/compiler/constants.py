@@ -58,8 +58,6 @@ def array(tensor: onnx.TensorProto) -> np.ndarray:
 def _constant(node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> onnx.TensorProto | None:
     if node.op_type == "ConstantOfShape" and node.input[0] in known:
         return _of_shape(node, array(known[node.input[0]]))
-    if node.op_type == "Identity" and node.input[0] in known and _uniform(array(known[node.input[0]])):
-        return numpy_helper.from_array(array(known[node.input[0]]), node.output[0])
     for attribute in node.attribute if node.op_type == "Constant" else ():
         if attribute.name == "value":
             tensor = onnx.TensorProto()
@@ -70,15 +68,6 @@ def _constant(node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> on
             value = onnx.helper.get_attribute_value(attribute)
             return numpy_helper.from_array(np.array(value, _PLAIN[attribute.name]), node.output[0])
     return None  # a string, or a sparse tensor: it stays a node
-
-
-def _uniform(values: np.ndarray) -> bool:
-    """Say whether all numbers are the same: exporters keep such tensors once, though training would part them.
-
-    PyTorch's older exporter does so with the scales and biases, and running statistics, of fresh norms. Others that are
-    shared, an embedding for one, are meant to be.
-    """
-    return values.size > 0 and bool((values == values.flat[0]).all())
 
 
 def _of_shape(node: onnx.NodeProto, shape: np.ndarray) -> onnx.TensorProto:

@@ -17,7 +17,6 @@ class WholeBatch:
     """Fast: the whole batch at once."""
 
     def __init__(self, manifest: Manifest, runtime: stock.Runtime, train: Path) -> None:
-        self._manifest = manifest
         self._train = runtime.session(str(train))
         fed = {value.name for value in self._train.get_inputs()}
         specs = (*manifest.inputs, manifest.loss.label)
