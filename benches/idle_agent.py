@@ -109,7 +109,8 @@ def live(folder: Path) -> tuple[float, float, float, int, float]:
     config = folder / "agent.toml"
     config.write_text(
         f'[agent]\nid = "bench"\nstate_dir = "state"\n'
-        f'[control_plane]\nbroker = "mqtt://127.0.0.1:{ports["broker"]}"\ngateway = "127.0.0.1:{ports["gateway"]}"\n'
+        f'[control_plane]\ninsecure = true\nbroker = "mqtt://127.0.0.1:{ports["broker"]}"\n'
+        f'gateway = "127.0.0.1:{ports["gateway"]}"\n'
     )
     agent = subprocess.Popen(
         [sys.executable, "-m", "headwater_agent", "run", "--config", str(config), "--log-level", "error"]

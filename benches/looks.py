@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater_control.core.runs import RoundState, RunSpec
+from headwater_control.edges import ca
 from headwater_control.edges.clock import SystemClock, SystemIds
+from headwater_control.edges.keyring import Keyring
 from headwater_control.edges.store import open_store
 from headwater_control.service import runs
 from headwater_control.service.bells import Bells
@@ -59,6 +61,8 @@ async def _measure(folder: Path, devices: int, rounds: int) -> list[_Cost]:
             publisher=FakePublisher(),
             clock=clock,
             ids=SystemIds(),
+            issuer=ca.embedded(folder / "ca", clock.now()),
+            keyring=Keyring(folder / "keys", clock.now()),
             bells=Bells(clock),
             settings=Settings(work_dir=folder / "work"),
         )

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from headwater.client import Client
 from headwater.demo.boxes import make_box
 from headwater.demo.processes import ControlPlane
 
@@ -81,8 +80,8 @@ def _register(home: Path, control: ControlPlane) -> tuple[float, float]:
     np.savez(home / "few.npz", x=np.zeros((8, 4), np.float32), y=np.zeros(8, np.int64))
     box = make_box(home, home.name, at, _DATASET)
     online_s = 0.0
-    with Client(at.http) as client:
-        client.health()
+    with at.client() as client:
+        box.enrol(client).done()
         started = time.perf_counter()
         with box.start() as agent:
             while True:

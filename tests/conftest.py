@@ -3,12 +3,19 @@
 import os
 
 import pytest
+from headwater_wire.telemetry import tell_nobody
 from hypothesis import settings
 
+tell_nobody()
 # No deadline: a shared machine may pause a test in its middle, which says nothing about the code.
 settings.register_profile("explore", deadline=None)
 settings.register_profile("repeat", deadline=None, derandomize=True)
 settings.load_profile("repeat" if os.environ.get("CI") else "explore")
+
+# Whose tests these are may be logged in somewhere: no test is to go there. What tests logins sets a folder of its own.
+os.environ["XDG_CONFIG_HOME"] = os.devnull
+for variable in ("HEADWATER_URL", "HEADWATER_TOKEN", "HEADWATER_CA"):
+    os.environ.pop(variable, None)
 
 _LONG_FIRST = ("tests/system/", "tests/agent/test_daemon.py", "tests/headwater/", "tests/control_plane/test_server.py")
 

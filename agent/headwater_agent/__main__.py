@@ -1,4 +1,4 @@
-"""The command line: headwater-agent run | check-config | config show."""
+"""The command line: headwater-agent enroll | run | check-config | config show."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from headwater_agent import owner
 from headwater_agent.config import Config, load
 from headwater_agent.edges.inventory import agent_version
 from headwater_agent.settings import BadSetting
@@ -15,10 +16,6 @@ example, as agent.toml:
   [agent]
   id = "gate-7"
   state_dir = "state"
-
-  [control_plane]
-  broker = "mqtt://127.0.0.1:1883"
-  gateway = "127.0.0.1:8090"
 
   [datasets.digits]
   format = "npz"
@@ -32,11 +29,12 @@ example, as agent.toml:
   source = "labels"
   dtype = "int64"
 
-then:
+then, with the line that `headwater device invite` has printed:
   headwater-agent check-config --config agent.toml
+  headwater-agent enroll --config agent.toml hw1.…
   headwater-agent run --config agent.toml
 
-Any value can be overridden by a variable, such as HEADWATER_CONTROL_PLANE__BROKER.
+Any value can be overridden by a variable, such as HEADWATER_TRAINING__NICE.
 """
 DEFAULT_FILE = "/etc/headwater/agent.toml"
 
@@ -73,6 +71,24 @@ def _run(config: Config, options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _enroll(config: Config, options: argparse.Namespace) -> None:
+    import asyncio
+
+    from headwater_agent.enrol import enrol
+    from headwater_agent.ports import AgentError
+
+    try:
+        identity = asyncio.run(enrol(config, options.invitation, again=options.again))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (AgentError, OSError) as error:
+        print(f"headwater-agent: {error}", file=sys.stderr)
+        sys.exit(1)
+    known = identity.control_plane
+    print(f"enrolled as {identity.device}, until {identity.ends:%Y-%m-%d} and then renewed by itself")
+    print(f"gateway {known.gateway}, broker {known.broker}; start the agent: headwater-agent run")
+
+
 def _check(config: Config, options: argparse.Namespace) -> None:
     import asyncio
 
@@ -80,6 +96,8 @@ def _check(config: Config, options: argparse.Namespace) -> None:
 
     datasets = ", ".join(dataset.name for dataset in config.datasets) or "none"
     print(f"{options.config}: every setting is fine; device {config.agent.id}, datasets: {datasets}", flush=True)
+    for line in owner.described(config.policy, tuple(dataset.name for dataset in config.datasets)):
+        print(line, flush=True)
     try:
         usable = asyncio.run(look_over(config, print))
     except KeyboardInterrupt:
@@ -107,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="what is logged (info)"
     )
     run.set_defaults(command=_run)
+    enroll = _command(commands, "enroll", "get this box its certificate, by an invitation", values="hw1.… ")
+    enroll.add_argument("invitation", help="the line that `headwater device invite` printed")
+    enroll.add_argument("--again", action="store_true", help="replace the identity that is there")
+    enroll.set_defaults(command=_enroll)
     check = _command(commands, "check-config", "say whether the configuration is fine and each dataset can be used")
     check.set_defaults(command=_check)
     config = commands.add_parser("config", help="look at the configuration").add_subparsers(
@@ -119,9 +141,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, of: str = ""
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    of: str = "",
+    values: str = "",
 ) -> argparse.ArgumentParser:
-    example = f"example: headwater-agent {of}{name} --config agent.toml"
+    example = f"example: headwater-agent {of}{name} {values}--config agent.toml"
     command = commands.add_parser(name, help=summary, description=summary, epilog=example)
     command.add_argument("--config", type=Path, default=Path(DEFAULT_FILE), metavar="FILE", help=f"({DEFAULT_FILE})")
     return command

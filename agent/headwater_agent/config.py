@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, check_name
 
+from headwater_agent import owner
+from headwater_agent.core.policy import Policy
 from headwater_agent.settings import BadSetting, Section, Settings
+from headwater_agent.training.confinement import MODES as CONFINEMENT
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
 ENGINES = ("portable", "native", "constant")
@@ -32,6 +35,7 @@ class AgentConfig:
     """[agent]"""
 
     id: DeviceId
+    named: bool  # by the owner; else it is the host's name
     state_dir: Path
     labels: tuple[tuple[str, str], ...]
 
@@ -40,8 +44,9 @@ class AgentConfig:
 class ControlPlaneConfig:
     """[control_plane]"""
 
-    broker: Address
-    gateway: Address
+    broker: Address | None  # None: where enrolment said
+    gateway: Address | None
+    insecure: bool  # without identity and TLS, on loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class TrainingConfig:
     worker_idle_s: float
     nice: int
     max_attempts: int
+    confinement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Config:
     control_plane: ControlPlaneConfig
     training: TrainingConfig
     datasets: tuple[DatasetConfig, ...]
+    policy: Policy
     origins: tuple[tuple[str, str, str], ...]  # name, value, origin
 
 
@@ -70,15 +77,22 @@ def load(file: Path, environment: Mapping[str, str]) -> Config:
     """Read and check; raise `BadSetting` naming the key, the file and the line."""
     settings = Settings.read(file, environment)
     top = settings.top()
+    data = top.section("datasets")
     config = Config(
         agent=_agent(top.section("agent"), file),
         control_plane=_control_plane(top.section("control_plane")),
         training=_training(top.section("training")),
-        datasets=tuple(_dataset(section, file) for section in top.section("datasets").sections()),
+        datasets=tuple(_dataset(section, file) for section in data.sections()),
+        policy=owner.read_policy(top.section("policy"), data.names()),
         origins=(),
     )
     top.refuse_unknown()
-    return Config(config.agent, config.control_plane, config.training, config.datasets, settings.origins())
+    if config.policy.memory_mb and config.training.confinement == "off":
+        raise BadSetting(
+            f"{settings.place(('policy', 'memory_mb'))}: policy.memory_mb is kept by the worker's confinement, "
+            'which is off: set training.confinement = "preferred"'
+        )
+    return replace(config, origins=settings.origins())
 
 
 def _agent(section: Section, file: Path) -> AgentConfig:
@@ -94,17 +108,25 @@ def _agent(section: Section, file: Path) -> AgentConfig:
     section.check("id", lambda: check_name(device, "device"))
     return AgentConfig(
         id=DeviceId(device),
+        named="id" in section.names(),
         state_dir=_place(section.text("state_dir", default="/var/lib/headwater-agent"), file),
         labels=tuple(sorted(named)),
     )
 
 
 def _control_plane(section: Section) -> ControlPlaneConfig:
-    broker = section.text("broker", default="mqtt://127.0.0.1:1883")
-    gateway = section.text("gateway", default="127.0.0.1:8090")
+    insecure = section.flag("insecure", default=False)
+    scheme, port = ("mqtt", 1883) if insecure else ("mqtts", 8883)
+    broker = section.text("broker", default=f"{scheme}://127.0.0.1:{port}" if insecure else "")
+    gateway = section.text("gateway", default="127.0.0.1:8090" if insecure else "")
+
+    def place(key: str, url: str, scheme: str, port: int) -> Address | None:
+        return section.check(key, lambda: _address(url, scheme, port, insecure=insecure)) if url else None
+
     return ControlPlaneConfig(
-        broker=section.check("broker", lambda: _address(broker, "mqtt", 1883)),
-        gateway=section.check("gateway", lambda: _address(f"grpc://{gateway}", "grpc", 8090)),
+        broker=place("broker", broker, scheme, port),
+        gateway=place("gateway", gateway and f"grpc://{gateway}", "grpc", 8090),
+        insecure=insecure,
     )
 
 
@@ -115,6 +137,7 @@ def _training(section: Section) -> TrainingConfig:
         worker_idle_s=section.number("worker_idle_s", default=300.0, least=0.0, most=86_400.0),
         nice=section.integer("nice", default=10, least=0, most=19),
         max_attempts=section.integer("max_attempts", default=3, least=1, most=100),
+        confinement=section.one_of("confinement", CONFINEMENT, default="preferred"),
     )
 
 
@@ -157,17 +180,20 @@ def _hostname() -> str:
         return ""
 
 
-def _address(url: str, scheme: str, port: int) -> Address:
+def _address(url: str, scheme: str, port: int, *, insecure: bool) -> Address:
     parts = urlsplit(url)
     if parts.scheme != scheme or not parts.hostname or parts.path.strip("/"):
         raise ValueError(f"{url!r} is no address such as {scheme}://127.0.0.1:{port}".replace("grpc://", ""))
-    try:
-        local = ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:
-        local = parts.hostname == "localhost"
-    if not local:
+    if insecure and not _is_loopback(parts.hostname):
         raise BadSetting(
-            f"{parts.hostname} is another machine, and there is no TLS yet: what the agent tells and does could be "
-            "read and changed on the way. Use 127.0.0.1, ::1 or localhost; an SSH tunnel brings the control plane there"
+            f"{parts.hostname} is another machine, and control_plane.insecure means no TLS: what the agent tells and "
+            "does could be read and changed on the way. Leave `insecure` out, and enrol this box"
         )
     return Address(parts.hostname, parts.port or port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

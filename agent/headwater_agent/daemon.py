@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from headwater_agent.core.session import Box, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.children import warm_worker, worker_command
+from headwater_agent.edges.enclosure import Enclosure
 from headwater_agent.edges.fingerprints import fingerprint
 from headwater_agent.edges.inventory import LocalRegistrar
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.link import Link
+from headwater_agent.edges.membership import membership
 from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.spool import FolderSpool
 from headwater_agent.edges.systemd import Notifier
@@ -31,6 +33,7 @@ from headwater_agent.effects import Effects
 from headwater_agent.ports import AgentError, Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
+from headwater_agent.training import confinement
 
 _INSIST_S = 3.0
 _BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
@@ -39,6 +42,9 @@ _log = logging.getLogger(__name__)
 
 class AlreadyRunning(AgentError):
     """Another agent lives in this state_dir."""
+
+
+Parts = tuple[Link, Shell, Surveyor, Effects, Callable[[], Coroutine[None, None, None]]]
 
 
 class _Stopped(Exception):
@@ -53,13 +59,14 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, look.set)
     notifier = Notifier(environment)
-    async with agent(config, notifier.status) as (link, shell, surveyor, effects):
+    async with agent(config, notifier.status) as (link, shell, surveyor, effects, renewing):
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(shell.run(effects), name="agent.shell"),
                     tasks.create_task(link.run(), name="agent.link"),
                     tasks.create_task(surveyor.run(), name="agent.survey"),
+                    tasks.create_task(renewing(), name="agent.renewal"),
                     tasks.create_task(_watchdog(notifier), name="agent.watchdog"),
                     tasks.create_task(_look_again(look, surveyor), name="agent.sighup"),
                 ]
@@ -74,17 +81,22 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
 
 
 @asynccontextmanager
-async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tuple[Link, Shell, Surveyor, Effects]]:
+async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Parts]:
     """Open what an agent is made of; nothing runs yet. `tell` shows a line of status."""
-    state, device = config.agent.state_dir, config.agent.id
+    state = config.agent.state_dir
     with _alone(state):
+        member = membership(config)
+        device = member.device
         async with (
             open_journal(state / "journal.db") as journal,
-            open_uplink(config.control_plane.gateway, device) as uplink,
+            open_uplink(
+                member.gateway, device, member.trust, member.grpc_credentials, forged=member.look_again
+            ) as uplink,
             warm_worker(
                 worker_command(config.training.engine, config.training.memory),
                 idle_s=config.training.worker_idle_s,
                 nice=config.training.nice,
+                enclosure=_enclosure(config),
             ) as worker,
         ):
 
@@ -105,16 +117,18 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
                 return Vitals(session.revision, progress(session, effects.live), pace_s)
 
             link = Link(
-                config.control_plane.broker,
+                member.broker,
                 device,
                 journal=journal,
                 registrar=LocalRegistrar(config, lambda: surveyor.cards()),
                 vitals=vitals,
                 deliver=deliver,
+                trust=member.trust,
+                tls=member.mqtt_tls,
             )
             surveyor = Surveyor(config.datasets, fingerprint, journal, worker, link, deliver)
             await surveyor.recall()
-            box = Box(device, surveyor.facts(), config.training.max_attempts)
+            box = Box(device, surveyor.facts(), config.training.max_attempts, config.policy, _refusal(config.training))
             shell = Shell(await journal.load(box), journal, changed)
             shown = [_shown(shell.session)]
             spool = FolderSpool(state)
@@ -135,8 +149,26 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[tu
                 request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
                 needed=lambda ended: needed(shell.session, ended),
                 wanted=lambda bundle: _wanted(config.training, bundle),
+                policy=config.policy,
             )
-            yield link, shell, surveyor, effects
+            yield link, shell, surveyor, effects, lambda: member.keep(uplink.reconnect)
+
+
+def _enclosure(config: Config) -> Enclosure:
+    """Say what the training child may touch: deltas are finished in `work`, and taken from there."""
+    state = config.agent.state_dir
+    readable, memory_bytes = (state / "cache", state / "models"), config.policy.memory_bytes
+    return Enclosure(config.training.confinement, config.datasets, readable, state / "work", memory_bytes)
+
+
+def _refusal(how: TrainingConfig) -> str:
+    """Say why this box takes no task; nothing, if it does. What is tolerated is told too."""
+    refusal = confinement.objection(how.confinement)
+    if refusal:
+        _log.error("%s", refusal)
+    elif missing := confinement.unconfined(how.confinement):
+        _log.warning("the worker trains without %s (training.confinement is %s)", ", ".join(missing), how.confinement)
+    return refusal
 
 
 def _wanted(how: TrainingConfig, bundle: Manifest) -> tuple[Blob, ...]:

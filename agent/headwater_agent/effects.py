@@ -12,13 +12,14 @@ from typing import TypeVar, assert_never
 from headwater_wire import manifest
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import Digest, TaskId
+from headwater_wire.ids import Digest, ModelName, TaskId
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Blob, Deployment, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.backoff import delay_s
+from headwater_agent.core.policy import Policy, bundle_objection, delta_objection, refusal
 from headwater_agent.ports import (
     Cache,
     Damaged,
@@ -36,6 +37,7 @@ from headwater_agent.training import protocol
 
 CHECK_ATTEMPTS = 3
 CHECK_S = 600.0
+PREPARE_S = 1800.0  # before a training's first step: the child may be looking at a dataset, and must open one
 UPLOADS_AT_ONCE = 2
 NUDGES_APART_S = 0.2
 _IN_TURN = {Phase.FETCHING: Phase.ACCEPTED, Phase.UPLOADING: Phase.SPOOLED}
@@ -64,6 +66,7 @@ class Effects:
     request: Callable[[], SyncRequest]
     needed: Callable[[Deployment | None], frozenset[Digest]]
     wanted: Callable[[Manifest], tuple[Blob, ...]]
+    policy: Policy = field(default_factory=Policy)
     chance: Callable[[], float] = random
     live: dict[TaskId, Progress] = field(default_factory=dict)
     _named: dict[Digest, frozenset[Digest]] = field(default_factory=dict)  # by the bundle whose manifest names them
@@ -139,7 +142,9 @@ class Effects:
         delta_path = self.spool.work_path(task.id, attempt)
         try:
             self._show(Progress(task.id, Phase.TRAINING))
-            files = await self._bring(task)
+            files, limits = await self._bring(task), self.policy.limits(task.dataset)
+            if refused := bundle_objection(limits, files.model):
+                return on.TrainingRefused(task.id, attempt, refused)
             job = protocol.Train(
                 task=task.id,
                 manifest_path=str(files.manifest),
@@ -148,8 +153,9 @@ class Effects:
                 delta_path=str(delta_path),
                 dataset=self.datasets[task.dataset],
                 plan=task.plan,
+                floor=limits.floor,
             )
-            reply = await self.worker.run(job, lambda step: self._step(task.id, step))
+            reply = await self._run(job, task.id, limits.max_minutes)
             return await self._trained(task, attempt, delta_path, reply)
         except Died as error:
             return on.WorkerDied(task.id, attempt, str(error))
@@ -162,11 +168,32 @@ class Effects:
             with suppress(OSError):  # swept at the next start
                 delta_path.unlink(missing_ok=True)
 
+    async def _run(self, job: protocol.Train, task: TaskId, minutes: float) -> protocol.Reply:
+        """Train, from the first step on for so many minutes at most; 0: as long as it takes."""
+        started = False
+
+        def step(told: protocol.Stepped) -> None:
+            nonlocal started
+            if minutes and not started:
+                limit.reschedule(asyncio.get_running_loop().time() + minutes * 60)
+            started = True
+            self._step(task, told)
+
+        try:
+            async with asyncio.timeout(PREPARE_S + minutes * 60 if minutes else None) as limit:
+                return await self.worker.run(job, step)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return protocol.Refused(refusal("max_minutes", f"is {minutes:g}, and the training took longer"))
+
     async def _trained(self, task: Task, attempt: int, delta_path: Path, reply: protocol.Reply) -> on.Event:
         match reply:
             case protocol.Trained(metrics, None) if not task.plan.train:
                 return on.Scored(task.id, attempt, metrics)
             case protocol.Trained(metrics, delta) if delta is not None and task.plan.train:
+                if refused := delta_objection(self.policy.limits(task.dataset), delta.size):
+                    return on.TrainingRefused(task.id, attempt, refused)
                 crashpoint("agent.trained")
                 await self.spool.adopt(task.id, delta_path, delta)
                 return on.Trained(task.id, attempt, delta, metrics)
@@ -246,14 +273,15 @@ class Effects:
     async def _bring(self, task: Task) -> "_Files":
         what = f"task {task.id}"
         bundle = await self._patiently(lambda: self.cache.get(task.bundle, durably=True), what, final=Gone, of=task.id)
-        named = self.wanted(manifest.parse(await asyncio.to_thread(bundle.read_bytes)))
+        description = manifest.parse(await asyncio.to_thread(bundle.read_bytes))
+        named = self.wanted(description)
         self._named[task.bundle.digest] = frozenset(blob.digest for blob in named)
 
         async def bring(blob: Blob, *, durably: bool) -> Path:
             return await self._patiently(lambda: self.cache.get(blob, durably=durably), what, final=Gone, of=task.id)
 
         blobs = [(blob.digest, str(await bring(blob, durably=True))) for blob in named]
-        return _Files(bundle, tuple(blobs), await bring(task.base, durably=False))
+        return _Files(description.model, bundle, tuple(blobs), await bring(task.base, durably=False))
 
     async def _prune(self, needed: frozenset[Digest]) -> None:
         """Drop what nobody needs; a bundle that is needed needs what it names."""
@@ -308,6 +336,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
+    model: ModelName
     manifest: Path
     blobs: tuple[tuple[Digest, str], ...]
     base: Path

@@ -70,8 +70,11 @@ class Settings:
 class Section:
     """One table. Each reader takes a key's value, checks its type and notes where it came from."""
 
-    def __init__(self, settings: Settings, path: tuple[str, ...], tree: dict[str, Any]) -> None:
+    def __init__(
+        self, settings: Settings, path: tuple[str, ...], tree: dict[str, Any], otherwise: str = "default"
+    ) -> None:
         self._settings = settings
+        self._otherwise = otherwise
         self._path = path
         self._tree = tree
         self._known: set[str] = set()
@@ -87,19 +90,19 @@ class Section:
         """Its dotted name."""
         return dotted(self._path)
 
-    def section(self, key: str) -> "Section":
-        """Enter a table, empty if it isn't there."""
+    def section(self, key: str, *, otherwise: str = "default") -> "Section":
+        """Enter a table, empty if it isn't there; `otherwise` says where values come from that are not in it."""
         self._known.add(key)
         tree = self._tree.get(key, {})
         if not isinstance(tree, dict):
             raise self._bad(key, "must be a table")
-        inner = Section(self._settings, (*self._path, key), tree)
+        inner = Section(self._settings, (*self._path, key), tree, otherwise)
         self._inner.append(inner)
         return inner
 
-    def sections(self) -> "list[Section]":
+    def sections(self, *, otherwise: str = "default") -> "list[Section]":
         """Enter each table in it."""
-        return [self.section(key) for key in self._tree]
+        return [self.section(key, otherwise=otherwise) for key in self._tree]
 
     def names(self) -> tuple[str, ...]:
         """List its keys."""
@@ -126,6 +129,22 @@ class Section:
         if not isinstance(values, list) or not values or not all(isinstance(item, str) for item in values):
             raise self._bad(key, f"must be a string or a list of strings, not {value!r}")
         return tuple(values)
+
+    def selection(self, key: str, *, default: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+        """Read a list of strings, of none too; None if it is "all"."""
+        value = self._parsed(key, "all" if default is None else list(default))
+        if value == "all":
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._bad(key, f'must be a list of strings, or "all", not {value!r}')
+        return tuple(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Read true or false."""
+        value = self._parsed(key, default)
+        if not isinstance(value, bool):
+            raise self._bad(key, f"must be true or false, not {value!r}")
+        return value
 
     def sizes(self, key: str) -> tuple[int, ...] | None:
         """Read a list of sizes; None if it isn't there."""
@@ -185,7 +204,7 @@ class Section:
             return self._tree[key]
         if default is None:
             raise self.missing(key, "it has no default")
-        self._settings.used[path] = (default, "default")
+        self._settings.used[path] = (default, self._otherwise)
         return default
 
     def _parsed(self, key: str, default: object) -> Any:

@@ -39,7 +39,7 @@ class Surveyor:
     def facts(self) -> tuple[DatasetFact, ...]:
         """Say what the machine must know: nothing stands against a dataset that was not inspected yet."""
         return tuple(
-            DatasetFact(config.name, found.fingerprint, found.card.problem)
+            DatasetFact(config.name, found.fingerprint, found.card.problem, found.card.examples)
             if (found := self._found.get(config.name))
             else DatasetFact(config.name)
             for config in self.datasets

@@ -4,22 +4,28 @@ from headwater.client import Client
 from headwater.errors import (
     Conflict,
     Damaged,
+    Forbidden,
     HeadwaterError,
     Invalid,
     NotFound,
+    Unauthenticated,
     Unexpected,
     Unfinished,
     Unreachable,
+    Untrusted,
 )
 
 __all__ = [
     "Client",
     "Conflict",
     "Damaged",
+    "Forbidden",
     "HeadwaterError",
     "Invalid",
     "NotFound",
+    "Unauthenticated",
     "Unexpected",
     "Unfinished",
     "Unreachable",
+    "Untrusted",
 ]

@@ -39,3 +39,23 @@ class Unfinished(HeadwaterError):
 
 class Unexpected(HeadwaterError):
     """An answer that this client can't make sense of, or the server's own fault."""
+
+
+class Unauthenticated(HeadwaterError):
+    """The control plane does not know who asks: there is no token, or not a good one, or too many bad ones came."""
+
+
+class Forbidden(HeadwaterError):
+    """Whoever asks may not do that."""
+
+
+class Untrusted(HeadwaterError):
+    """The control plane's certificate is of an authority that is not known here."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"{url} can't prove that it is the control plane ({cause}). If you have not logged in there yet: "
+            f"`headwater login {url} --ca-fingerprint sha256:…`, with the fingerprint that it told at its first start; "
+            "HEADWATER_CA may name the file of another authority. If you have, do not go on: somebody may stand between"
+        )
+        self.url = url

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from headwater.errors import Unfinished
-from headwater.records import Device, DeviceDetail, Rollout, RolloutDetail
+from headwater.records import Device, DeviceDetail, Invite, NewInvite, Rollout, RolloutDetail, Standing
 from headwater.transport import Transport
 
 _POLL_S = 0.5
@@ -20,6 +20,34 @@ class Devices:
         """List the devices that have all of `labels`, by id."""
         query = [("label", f"{key}={value}") for key, value in (labels or {}).items()]
         return self._transport.get_all(Device, "/v1/devices", query)
+
+    def invite(
+        self,
+        device: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        uses: int = 1,
+        ttl_s: float = 3600.0,
+        host: str = "",
+    ) -> NewInvite:
+        """Make an invitation to enrol a box: its `token` is the line to paste there. `device`: the only id it is for.
+
+        `host` is how the box reaches the control plane; "": by its configured name, else as this client does.
+        """
+        body = {"device": device, "labels": dict(labels or {}), "uses": uses, "ttl_s": ttl_s, "host": host}
+        return self._transport.post(NewInvite, "/v1/invites", body)
+
+    def invites(self) -> tuple[Invite, ...]:
+        """List the invitations, newest first."""
+        return self._transport.get_all(Invite, "/v1/invites")
+
+    def disable(self, device: str, reason: str = "") -> Standing:
+        """Shut a device out now: its connections end, its tasks and unmerged deltas are dropped."""
+        return self._transport.post(Standing, f"/v1/devices/{device}/disable", {"reason": reason})
+
+    def enable(self, device: str) -> Standing:
+        """Let a device in again, with the certificate it has."""
+        return self._transport.post(Standing, f"/v1/devices/{device}/enable")
 
     def show(self, device: str) -> DeviceDetail:
         """Read one, with its open tasks, its installs and why it is not training."""

@@ -66,6 +66,7 @@ class Device:
     inventory: Inventory = field(default_factory=Inventory)
     datasets: tuple[Dataset, ...] = ()
     engines: tuple[str, ...] = ()
+    unconfined: tuple[str, ...] = ()  # what its kernel lacks to confine a training
     revision: int = 0
     held_revision: int = 0
     last_seen: datetime | None = None
@@ -130,6 +131,9 @@ class DeviceDetail:
     tasks: tuple[Task, ...]
     deployments: tuple[Deployment, ...]
     not_training: tuple[str, ...]
+    certificate_ends: datetime | None = None
+    disabled_at: datetime | None = None  # since when it is shut out
+    disabled_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,3 +353,71 @@ class AuditVerdict:
     entries: int
     head: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What is known of an API token: everything but its secret."""
+
+    id: str
+    name: str
+    role: str  # viewer, operator, approver, admin
+    created_at: datetime
+    created_by: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    expires_at: datetime | None = None  # None: never
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token with its text, which is told this once."""
+
+    token: ApiToken
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    """Who asks, and what they may do. `role` None: nothing; `labels` limit what they reach."""
+
+    name: str
+    role: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation to enrol; `device` is empty if any box may come."""
+
+    id: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    device: str
+    labels: dict[str, str]
+    uses: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvite:
+    """An invitation with the line to paste on the box: it is told only once."""
+
+    id: str
+    expires_at: datetime
+    device: str
+    labels: dict[str, str]
+    uses: int
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a device may come in: `disabled_at` is None if it may."""
+
+    device: str
+    enrolled_at: datetime
+    disabled_at: datetime | None
+    reason: str

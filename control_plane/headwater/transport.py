@@ -1,6 +1,7 @@
 """HTTP to the control plane: requests in, records or errors out."""
 
 import json
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -9,8 +10,19 @@ from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
+from headwater.credentials import is_private
 from headwater.decode import decode
-from headwater.errors import Conflict, HeadwaterError, Invalid, NotFound, Unexpected, Unreachable
+from headwater.errors import (
+    Conflict,
+    Forbidden,
+    HeadwaterError,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unexpected,
+    Unreachable,
+    Untrusted,
+)
 
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
@@ -18,16 +30,31 @@ OnBytes = Callable[[int, int], None]  # (so far, in all)
 
 _CHUNK = 256 * 1024
 _HEAVY_S = 900.0  # an import proves that the graph trains before it answers
-_ERRORS: dict[int, type[HeadwaterError]] = {404: NotFound, 409: Conflict, 400: Invalid, 413: Invalid, 422: Invalid}
+_ERRORS: dict[int, type[HeadwaterError]] = {
+    400: Invalid,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: Invalid,
+    422: Invalid,
+    429: Unauthenticated,
+}
 
 
 class Transport:
     """One connection pool to one control plane."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, token: str = "", ca_pem: str = "") -> None:
         self.url = url.rstrip("/")
-        # No proxy from the environment: the control plane is on this machine, or behind a tunnel that ends here.
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False)
+        # No proxy from the environment: it would see the token, or be asked for what is on this machine.
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            trust_env=False,
+            headers=_proof(self.url, token) if token else {},
+            verify=_trusting(ca_pem) if self.url.lower().startswith("https:") else True,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -96,7 +123,34 @@ class Transport:
         try:
             yield
         except (httpx.TransportError, httpx.InvalidURL) as error:
+            if distrust := _distrust(error):
+                raise Untrusted(self.url, distrust) from error
             raise Unreachable(self.url, str(error) or type(error).__name__) from error
+
+
+def _proof(url: str, token: str) -> dict[str, str]:
+    if not is_private(url):
+        raise Invalid(f"the token is sent over https, or to this machine, and {url} is neither: others could read it")
+    if not (token.isascii() and token.isprintable()):
+        raise Invalid("the token is damaged: copy all of it, from hw_ to its end")
+    return {"authorization": f"Bearer {token}"}
+
+
+def _trusting(ca_pem: str) -> ssl.SSLContext:
+    """Trust that authority only; without one, those that this machine trusts."""
+    try:
+        return ssl.create_default_context(cadata=ca_pem or None)
+    except (ssl.SSLError, ValueError) as error:
+        raise Invalid(f"the certificate of the control plane's authority is no PEM: {error}") from error
+
+
+def _distrust(error: BaseException | None) -> str:
+    """Say what is wrong with the server's certificate, if that is why there is no connection."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _open(file: Path) -> tuple[BinaryIO, int]:

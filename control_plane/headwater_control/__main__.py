@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headwater_control.config import BadSetting, load
+
+if TYPE_CHECKING:
+    from headwater_control.datadir import Endpoints
 
 
 def run(config: Path | None, flags: Mapping[str, object]) -> int:
@@ -24,13 +28,14 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
         import uvloop
         from headwater_wire.allocator import keep_freed_chunks
 
-        from headwater_control.datadir import Endpoints
-        from headwater_control.server import serve
+        from headwater_control.server import Ready, serve
 
-        def ready(at: Endpoints) -> None:
+        def ready(now: Ready) -> None:
             gc.freeze()
             gc.enable()
-            sys.stdout.write(f"headwater is ready: {at.http}  gRPC {at.grpc}  {at.mqtt}  data {settings.data_path}\n")
+            sys.stdout.write(_told(now.endpoints, settings.data_path))
+            if now.first_token:
+                sys.stdout.write(_first_login(now.endpoints.http, now.fingerprint, now.first_token))
             sys.stdout.flush()
 
         keep_freed_chunks()
@@ -44,6 +49,20 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
     finally:
         gc.enable()
     return 0
+
+
+def _told(at: "Endpoints", data: Path) -> str:
+    enrol = f"  enrolment {at.enrol}" if at.enrol else ""
+    return f"headwater is ready: {at.http}  gRPC {at.grpc}  {at.mqtt}{enrol}  data {data}\n"
+
+
+def _first_login(url: str, fingerprint: str, token: str) -> str:
+    return (
+        "\nThe first admin token is shown only now:\n"
+        f"  {token}\n"
+        "Whoever administers this fleet logs in with it:\n"
+        f"  headwater login {url} --ca-fingerprint sha256:{fingerprint}\n\n"
+    )
 
 
 def _log(level: str) -> None:

@@ -1,12 +1,14 @@
 """The control plane's settings: from a TOML file, HEADWATER_* variables and flags, the later over the earlier."""
 
-import ipaddress
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from headwater_control.reach import is_loopback
 
 ENV_PREFIX = "HEADWATER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -23,8 +25,24 @@ class Settings:
     data_dir: str = "headwater-data"
     http: str = "127.0.0.1:8080"
     grpc: str = "127.0.0.1:8090"
-    mqtt: str = "127.0.0.1:1883"  # of the embedded broker
-    broker: str = "embedded"  # or mqtt://[user:password@]host:port
+    enrol: str = "127.0.0.1:8091"  # where boxes without a certificate get one
+    mqtt: str = "127.0.0.1:8883"  # of the embedded broker
+    broker: str = "embedded"  # or mqtts://host:port; with `insecure` mqtt://[user:password@]host:port
+    mosquitto_dir: str = ""  # what `headwater broker-config` wrote, if mosquitto is the broker
+    mosquitto_reload: str = ""  # the command, with its arguments, by which mosquitto reads it again
+    names: str = ""  # under which the control plane is reached, by comma: they stand in its certificate
+    insecure: bool = False  # no TLS, no tokens, no signatures asked for: on loopback only
+    ca_chain: str = ""  # a CA of your own: a file with the issuing certificate, those above it, and the root; "": ours
+    ca_key: str = ""  # and its key
+    oidc_issuer: str = ""  # an identity provider whose tokens are taken beside our own; "": none
+    oidc_audience: str = ""
+    oidc_role_claim: str = "roles"
+    oidc_roles: str = ""  # which value of that claim gives which role: fleet-admins=admin; fleet-users=viewer
+    oidc_labels_claim: str = ""
+    oidc_jwks_url: str = ""  # "": as its discovery document says
+    oidc_algorithms: str = "RS256,ES256,EdDSA,Ed25519"
+    oidc_ca: str = ""  # a file, PEM; "": the authorities that this machine trusts
+    admin_token_file: str = ""  # where the first admin token is put; "": it is printed, once
     database: str = ""  # "": SQLite in data_dir; or postgresql://user:password@host/name
     uploads: int = 16  # deltas received at the same time; more are asked to come back
     heartbeat_idle_s: int = 60  # how often a device shows a sign of life
@@ -37,6 +55,19 @@ class Settings:
     def data_path(self) -> Path:
         """The folder for the database, blobs and endpoints.json, absolute."""
         return Path(self.data_dir).expanduser().absolute()
+
+    @property
+    def public_names(self) -> tuple[str, ...]:
+        """The configured names, one by one."""
+        return tuple(name.strip() for name in self.names.split(",") if name.strip())
+
+    @property
+    def reload_command(self) -> tuple[str, ...]:
+        """`mosquitto_reload`, word by word as a shell would split it; raise `BadSetting`."""
+        try:
+            return tuple(shlex.split(self.mosquitto_reload))
+        except ValueError as error:
+            raise BadSetting(f"mosquitto_reload is {self.mosquitto_reload!r}, which is no command: {error}") from error
 
     @property
     def database_url(self) -> str:
@@ -67,12 +98,19 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     }
     values = {name: _typed(name, origin, type(known[name].default)) for name, origin in origins.items()}
     settings = Settings(**values)  # type: ignore[arg-type]  # each checked against its own field's type
-    for name in ("http", "grpc", "mqtt"):
+    for name in ("http", "grpc", "enrol", "mqtt"):
         place = origins[name].place if name in origins else "the default"
-        require_loopback(address(getattr(settings, name), f"{name} ({place})")[0], f"{name} ({place})")
+        host, _ = address(getattr(settings, name), f"{name} ({place})")
+        if settings.insecure:
+            require_loopback(host, f"{name} ({place})")
     if settings.log_level not in LOG_LEVELS:
         raise BadSetting(f"log_level is {settings.log_level!r}: choose one of {', '.join(LOG_LEVELS)}")
-    _check_broker(settings.broker)
+    _check_broker(settings.broker, insecure=settings.insecure)
+    _check_mosquitto(settings)
+    if bool(settings.ca_chain) != bool(settings.ca_key):
+        raise BadSetting("ca_chain and ca_key belong together: a CA of your own needs both")
+    if settings.oidc_issuer and not (settings.oidc_audience and settings.oidc_roles):
+        raise BadSetting("oidc_issuer needs oidc_audience, and oidc_roles: VALUE=ROLE, several by semicolon")
     _check_database(settings.database)
     return settings
 
@@ -87,33 +125,43 @@ def address(text: str, what: str) -> tuple[str, int]:
 
 def require_loopback(host: str, what: str) -> None:
     """Raise `BadSetting` unless only this machine can reach `host`."""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
+    if not is_loopback(host):
         raise BadSetting(
-            f"{what} is on {host}, which other machines can reach, and there is no TLS yet: everybody on the network "
-            "could read and change everything. Use 127.0.0.1, ::1 or localhost, and an SSH tunnel to reach it from afar"
+            f"{what} is on {host}, which other machines can reach, and `insecure` means no TLS: everybody on the "
+            "network could read and change everything. Leave `insecure` out, or use 127.0.0.1, ::1 or localhost"
         )
 
 
 def broker_address(broker: str) -> tuple[str, int, str | None, str | None]:
-    """Split mqtt://[user:password@]host:port; raise `BadSetting`, whose words leave user and password out."""
+    """Split mqtt[s]://[user:password@]host:port; raise `BadSetting`, whose words leave user and password out."""
     parts = urlsplit(broker)
     told = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else broker.rpartition("@")[2])
     try:
-        port = parts.port or 1883
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
     except ValueError as error:
         raise BadSetting(f"broker is {told}: {error}") from None  # what it comes from may quote the password
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
-        raise BadSetting(f'broker is {told}: write "embedded", or mqtt://host:port for one of your own')
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path.strip("/"):
+        raise BadSetting(f'broker is {told}: write "embedded", or mqtts://host:port for one of your own')
     return parts.hostname, port, parts.username, parts.password
 
 
-def _check_broker(broker: str) -> None:
-    if broker != "embedded":
-        require_loopback(broker_address(broker)[0], "broker")
+def _check_broker(broker: str, *, insecure: bool) -> None:
+    if broker == "embedded":
+        return
+    host, *_ = broker_address(broker)
+    secure = broker.startswith("mqtts://")
+    if insecure:
+        require_loopback(host, "broker")
+    if insecure == secure:
+        wanted, why = ("mqtt://", "`insecure` means no TLS") if insecure else ("mqtts://", "without TLS is `insecure`")
+        raise BadSetting(f"broker is not at a {wanted} address: {why}")
+
+
+def _check_mosquitto(settings: Settings) -> None:
+    if bool(settings.mosquitto_dir) != bool(settings.reload_command):
+        raise BadSetting("mosquitto_dir and mosquitto_reload belong together: a list that is not read shuts nobody out")
+    if settings.mosquitto_dir and not settings.broker.startswith("mqtts://"):
+        raise BadSetting("mosquitto_dir is for a mosquitto with TLS: set broker to its mqtts:// address")
 
 
 def _check_database(url: str) -> None:
@@ -157,8 +205,18 @@ def _line(text: str, key: str) -> int:
     return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
+def _truth(name: str, origin: _Origin) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    value = known.get(origin.value.lower()) if isinstance(origin.value, str) else origin.value
+    if not isinstance(value, bool):
+        raise BadSetting(f"{origin.place}: {name} is {origin.value!r}, and must be true or false")
+    return value
+
+
 def _typed(name: str, origin: _Origin, kind: type) -> str | int:
     value = origin.value
+    if kind is bool:
+        return _truth(name, origin)
     if kind is int and isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
         return int(value)
     if isinstance(value, kind) and not isinstance(value, bool) and isinstance(value, (str, int)):

@@ -18,9 +18,10 @@ from headwater_control.config import BadSetting
 class Endpoints:
     """Where a running control plane is, with the ports it really has."""
 
-    http: str  # http://host:port
+    http: str  # http[s]://host:port
     grpc: str  # host:port
-    mqtt: str  # mqtt://host:port
+    mqtt: str  # mqtt[s]://host:port
+    enrol: str  # host:port; "" without TLS
     pid: int
 
 
@@ -41,6 +42,16 @@ class DataDir:
     def work(self) -> Path:
         """Where files are made that become blobs: on the same file system."""
         return self.path / "work"
+
+    @property
+    def ca(self) -> Path:
+        """Where the certificate authority is."""
+        return self.path / "ca"
+
+    @property
+    def keys(self) -> Path:
+        """Where the keys are that sign orders."""
+        return self.path / "keys"
 
     @contextmanager
     def announced(self, endpoints: Endpoints) -> Iterator[None]:

@@ -6,6 +6,7 @@ import logging
 import random
 import secrets
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Never
@@ -26,24 +27,28 @@ _BACKOFF_MOST_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where the broker is, and as whom to come."""
+    """Where the broker is, and as whom to come: by a password, or by a certificate whose CN is the client id too."""
 
     host: str
     port: int
     username: str | None = None
     password: str | None = None
+    tls: Callable[[str], ssl.SSLContext] | None = None  # for a client id
 
     @contextlib.asynccontextmanager
     async def connect(self, role: str) -> AsyncIterator[aiomqtt.Client]:
         """Open one connection; raise `aiomqtt.MqttError` if that doesn't work or when it breaks."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = _UNACKNOWLEDGED
+        # By certificate the name must be known to the broker's rules; a connection that is dead is taken over.
+        name = f"{CLIENT_PREFIX}{role}" if self.tls else f"{CLIENT_PREFIX}{role}-{secrets.token_hex(6)}"
         client = aiomqtt.Client(
             self.host,
             self.port,
             username=self.username,
             password=self.password,
-            identifier=f"{CLIENT_PREFIX}{role}-{secrets.token_hex(6)}",
+            identifier=name,
+            tls_context=self.tls(name) if self.tls else None,
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,  # what we miss while away is healed by Sync: no session need outlive a connection
             keepalive=15,

@@ -7,7 +7,11 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headwater_wire import durable
+from headwater_wire.topics import CONTROL_FILTER, control_filter
 
 from headwater_control.config import BadSetting, Settings, address, broker_address
 from headwater_control.core.runs import RunState
@@ -18,23 +22,41 @@ from headwater_control.edges.clock import SystemClock, SystemIds
 from headwater_control.edges.offload import ProcessOffload
 from headwater_control.edges.publisher import MqttPublisher
 from headwater_control.edges.store import open_store
-from headwater_control.gates import grpc
-from headwater_control.gates.access import Access
+from headwater_control.gates import enrolment, grpc
+from headwater_control.gates.access import CertifiedAccess, OpenAccess, may_use
+from headwater_control.gates.enrolment import EnrolmentGate, Places
 from headwater_control.gates.grpc import GrpcGate
 from headwater_control.gates.http import app as http
 from headwater_control.gates.http import listen
+from headwater_control.gates.http.auth import Door
+from headwater_control.gates.http.enrolment import Enrolment
 from headwater_control.gates.http.health import Part
 from headwater_control.gates.mqtt import MqttGate
+from headwater_control.gates.peers import Peers
 from headwater_control.link import Link
 from headwater_control.ports import Store
+from headwater_control.reach import nearby
+from headwater_control.service import tokens
 from headwater_control.service import world as service
 from headwater_control.service.bells import Bells
 from headwater_control.service.coordinator import Coordinator
+from headwater_control.service.roll import Roll
 from headwater_control.service.world import World
+from headwater_control.trust import Trust, opened, provider
+from headwater_control.upkeep import Upkeep, upkeep
 
 log = logging.getLogger(__name__)
 
 _READY_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the operator hears at the start. `first_token` is the first admin token, if it was made just now."""
+
+    endpoints: Endpoints
+    fingerprint: str  # SHA-256 (hex) of the root certificate
+    first_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +68,11 @@ class _Parts:
     publisher: MqttPublisher
     mqtt: MqttGate
     coordinator: Coordinator
+    trust: Trust
+    upkeep: Upkeep | None  # of a broker that is not embedded
 
 
-async def serve(settings: Settings, on_ready: Callable[[Endpoints], None]) -> None:
+async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
     """Run until SIGTERM or SIGINT; raise `BadSetting` if it can't start."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,25 +84,31 @@ async def serve(settings: Settings, on_ready: Callable[[Endpoints], None]) -> No
         store = await lives.enter_async_context(_store(settings))
         await _void_leases(store, data.previous_holder)
         offload = await lives.enter_async_context(ProcessOffload())
-        link = await _broker(settings, lives)
-        publisher = MqttPublisher(link)
-        world = _world(settings, data, store, offload, publisher)
-        parts = _Parts(world, offload, publisher, MqttGate(world, link), Coordinator(world, data.holder))
-        with _listening("grpc", settings.grpc):
-            gateway = grpc.serve(GrpcGate(world, uploads=settings.uploads), *address(settings.grpc, "grpc"))
-            grpc_port = await lives.enter_async_context(gateway)
-        endpoints = _endpoints(settings, listening.getsockname()[1], grpc_port, link)
-        async with _working(settings, parts, listening):
+        trust = opened(settings, data, SystemClock())
+        roll = Roll()
+        await roll.look(store, SystemClock().now())  # before anybody can come in
+        link = await _broker(settings, trust, roll, lives)
+        publisher = MqttPublisher(link, lambda: trust.keyring.signer(SystemClock().now()))
+        world = _world(settings, data, store, offload, publisher, trust, roll)
+        gate = MqttGate(world, link, _upward(settings, trust))
+        coordinator = Coordinator(world, data.holder)
+        parts = _Parts(world, offload, publisher, gate, coordinator, trust, upkeep(settings, trust, roll, store, link))
+        grpc_port = await _gateway(settings, parts, lives)
+        enrol_port = await _enrolment(settings, parts, grpc_port, link, lives)
+        endpoints = _endpoints(settings, listening.getsockname()[1], grpc_port, link, enrol_port)
+        async with _working(settings, parts, listening, enrol_port):
+            first = "" if trust.tls is None else await _first_token(settings, world)
             lives.enter_context(data.announced(endpoints))
-            on_ready(endpoints)
+            on_ready(Ready(endpoints, trust.authority.fingerprint.hex(), first))
             await stop.wait()
             log.info("stopping")
 
 
 @asynccontextmanager
-async def _working(settings: Settings, parts: _Parts, listening: socket.socket) -> AsyncIterator[None]:
+async def _working(settings: Settings, parts: _Parts, listening: socket.socket, enrol_port: int) -> AsyncIterator[None]:
     """Run the loops and serve HTTP while the context lasts; it is entered once all is ready."""
     stopping = asyncio.Event()
+    tls = parts.trust.tls
     api = http.create(
         parts.world,
         parts=(
@@ -87,14 +117,22 @@ async def _working(settings: Settings, parts: _Parts, listening: socket.socket) 
         ),
         stopping=stopping,
         file_limit_bytes=settings.model_size_limit_mb * 1_000_000,
+        door=None if tls is None else Door(provider(settings, parts.world.clock)),
+        hosts=frozenset(parts.trust.hosts),
+        enrolment=Enrolment(enrol_port, settings.public_names) if enrol_port else None,
     )
     async with asyncio.TaskGroup() as tasks:
         loops = [
             tasks.create_task(parts.publisher.run(), name="publisher"),
             tasks.create_task(parts.mqtt.run(), name="mqtt"),
             tasks.create_task(parts.coordinator.run(), name="coordinator"),
+            tasks.create_task(parts.world.roll.keep(parts.world.store, parts.world.clock), name="roll"),
         ]
-        async with listen.served(api, listening):
+        if parts.upkeep is not None:
+            loops.append(tasks.create_task(parts.upkeep.run(), name="upkeep"))
+        if tls is not None:
+            loops.append(tasks.create_task(tls.run(), name="tls"))
+        async with listen.served(api, listening, None if tls is None else tls.context(clients=False)):
             await _ready(parts)
             loops.append(tasks.create_task(parts.offload.warm(), name="offload.warm"))
             yield
@@ -117,7 +155,15 @@ async def _ready(parts: _Parts) -> None:
         ) from error
 
 
-def _world(settings: Settings, data: DataDir, store: Store, offload: ProcessOffload, publisher: MqttPublisher) -> World:
+def _world(
+    settings: Settings,
+    data: DataDir,
+    store: Store,
+    offload: ProcessOffload,
+    publisher: MqttPublisher,
+    trust: Trust,
+    roll: Roll,
+) -> World:
     clock = SystemClock()
     return World(
         store=store,
@@ -126,6 +172,9 @@ def _world(settings: Settings, data: DataDir, store: Store, offload: ProcessOffl
         publisher=publisher,
         clock=clock,
         ids=SystemIds(),
+        issuer=trust.authority,
+        keyring=trust.keyring,
+        roll=roll,
         bells=Bells(clock),
         settings=service.Settings(
             work_dir=data.work,
@@ -161,33 +210,81 @@ async def _store(settings: Settings) -> AsyncIterator[Store]:
         await opening.__aexit__(None, None, None)
 
 
-async def _broker(settings: Settings, lives: AsyncExitStack) -> Link:
+async def _broker(settings: Settings, trust: Trust, roll: Roll, lives: AsyncExitStack) -> Link:
     """Start the embedded broker, unless the operator has one; give the way to connect to it."""
+    tls = trust.tls
     if settings.broker != "embedded":
-        return Link(*broker_address(settings.broker))
+        return Link(*broker_address(settings.broker), tls=None if tls is None else trust.client)
     host, port = address(settings.mqtt, "mqtt")
-    access = Access()
+    unproven, certified = OpenAccess(), CertifiedAccess(roll)
     with _listening("mqtt", settings.mqtt):
         running = await lives.enter_async_context(
             broker.serve(
                 host,
                 port,
-                authorize=access.may_use,
-                authenticate=lambda who: access.may_connect(who.client_id, who.username, who.password),
+                authorize=may_use,
+                authenticate=(lambda who: unproven.may_connect(who.client_id, who.username, who.password))
+                if tls is None
+                else (lambda who: certified.may_connect(who.client_id, who.certificate)),
+                tls=None if tls is None else tls.context(clients=True),
             )
         )
-    return Link(host, running.port, access.username, access.password)
+    roll.on_bar(running.expel)
+    here = nearby(host)
+    if tls is None:
+        return Link(here, running.port, unproven.username, unproven.password)
+    return Link(here, running.port, tls=trust.client)
 
 
-def _endpoints(settings: Settings, http_port: int, grpc_port: int, link: Link) -> Endpoints:
+def _upward(settings: Settings, trust: Trust) -> str:
+    """Give the filter under which devices are heard."""
+    secret = settings.broker != "embedded" and trust.tls is not None
+    return control_filter(trust.authority.secret("share")) if secret else CONTROL_FILTER
+
+
+async def _gateway(settings: Settings, parts: _Parts, lives: AsyncExitStack) -> int:
+    tls = parts.trust.tls
+    peers = Peers(parts.world.roll, certified=tls is not None)
+    gate = GrpcGate(parts.world, peers, uploads=settings.uploads)
+    credentials = None if tls is None else tls.credentials(clients=True)
+    with _listening("grpc", settings.grpc):
+        return await lives.enter_async_context(grpc.serve(gate, *address(settings.grpc, "grpc"), credentials))
+
+
+async def _enrolment(settings: Settings, parts: _Parts, grpc_port: int, link: Link, lives: AsyncExitStack) -> int:
+    """Serve boxes without a certificate; 0: nowhere, since without TLS there are none."""
+    tls = parts.trust.tls
+    if tls is None:
+        return 0
+    external = settings.broker.removeprefix("mqtts://")
+    places = Places(f":{grpc_port}", f":{link.port}" if settings.broker == "embedded" else external)
+    with _listening("enrol", settings.enrol):
+        serving = enrolment.serve(
+            EnrolmentGate(parts.world, places), *address(settings.enrol, "enrol"), tls.credentials(clients=False)
+        )
+        return await lives.enter_async_context(serving)
+
+
+async def _first_token(settings: Settings, world: World) -> str:
+    """Make the first admin token, if there is none; give it to be shown once, unless a file is to have it."""
+    token = await tokens.first(world) or ""
+    if token and settings.admin_token_file:
+        durable.write(Path(settings.admin_token_file), token.encode() + b"\n", private=True)
+        return ""
+    return token
+
+
+def _endpoints(settings: Settings, http_port: int, grpc_port: int, link: Link, enrol_port: int) -> Endpoints:
     def at(text: str, port: int) -> str:
         return f"{text.rpartition(':')[0]}:{port}"
 
     host = f"[{link.host}]" if ":" in link.host else link.host
+    s = "" if settings.insecure else "s"
     return Endpoints(
-        http=f"http://{at(settings.http, http_port)}",
+        http=f"http{s}://{at(settings.http, http_port)}",
         grpc=at(settings.grpc, grpc_port),
-        mqtt=f"mqtt://{host}:{link.port}",
+        mqtt=f"mqtt{s}://{host}:{link.port}",
+        enrol=at(settings.enrol, enrol_port) if enrol_port else "",
         pid=os.getpid(),
     )
 

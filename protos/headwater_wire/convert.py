@@ -1,5 +1,7 @@
 """From protobuf messages to the records of messages.py and back: used at the gates and edges only."""
 
+from collections.abc import Callable, Mapping
+
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import (
@@ -73,6 +75,7 @@ def task_to(task: m.Task) -> fleet.Task:
             proximal=plan.proximal,
         ),
         deadline_ms=task.deadline_ms,
+        labels=dict(task.labels),
     )
 
 
@@ -108,6 +111,7 @@ def task_from(task: fleet.Task) -> m.Task:
             proximal=plan.proximal,
         ),
         deadline_ms=task.deadline_ms,
+        labels=_labels(task.labels),
     )
 
 
@@ -251,7 +255,12 @@ def hello_to(hello: m.Hello) -> fleet.Hello:
             for card in hello.datasets
         ],
         engines=hello.engines,
+        unconfined=hello.unconfined,
     )
+
+
+def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((check_name(k, "label"), check_name(v, "label value")) for k, v in labels.items()))
 
 
 def _shape(column: fleet.Column) -> tuple[int, ...]:
@@ -275,7 +284,7 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
             agent_version=text(inventory.agent_version, 64),
             python_version=text(inventory.python_version, 64),
         ),
-        labels=tuple(sorted((check_name(k, "label"), check_name(v, "label value")) for k, v in hello.labels.items())),
+        labels=_labels(hello.labels),
         datasets=tuple(
             m.DatasetCard(
                 name=check_name(card.name, "dataset"),
@@ -286,6 +295,7 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
             for card in hello.datasets
         ),
         engines=tuple(check_name(engine, "engine") for engine in hello.engines),
+        unconfined=tuple(check_name(part, "part of a confinement") for part in hello.unconfined),
     )
 
 
@@ -336,28 +346,64 @@ def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
     )
 
 
-def answer_to(answer: m.SyncAnswer) -> gateway.SyncResponse:
+def order_to(order: m.Order) -> fleet.Order:
     """Encode."""
+    message = fleet.Order(device=order.device, revision=order.revision)
+    match order.body:
+        case m.Task():
+            message.assign.CopyFrom(task_to(order.body))
+        case m.Withdrawal(task, reason):
+            message.cancel.CopyFrom(fleet.Cancel(task=task, reason=reason))
+        case m.Deployment():
+            message.deploy.CopyFrom(deployment_to(order.body))
+    return message
+
+
+def order_from(order: fleet.Order) -> m.Order:
+    """Decode; raise `Malformed` naming the first field that is wrong, also where it is for two devices."""
+    device = DeviceId(check_name(order.device, "device"))
+    body: m.Task | m.Withdrawal | m.Deployment
+    match order.WhichOneof("body"):
+        case "assign":
+            body = task_from(order.assign)
+        case "cancel":
+            body = m.Withdrawal(TaskId(check_name(order.cancel.task, "task")), text(order.cancel.reason, 200))
+        case "deploy":
+            body = deployment_from(order.deploy)
+        case _:
+            raise Malformed("an order that orders nothing")
+    if not isinstance(body, m.Withdrawal) and body.device != device:
+        raise Malformed(f"an order to {device!r} about what {body.device!r} should do")
+    return m.Order(device, order.revision, body)
+
+
+def answer_to(answer: m.SyncAnswer, sign: Callable[[fleet.Order], fleet.SignedOrder]) -> gateway.SyncResponse:
+    """Encode, with each task and deployment signed."""
+    bodies: tuple[m.Task | m.Deployment, ...] = (*answer.tasks, *answer.deployments)
     return gateway.SyncResponse(
         revision=answer.revision,
         server_time_ms=answer.server_time_ms,
         epoch=answer.epoch,
         hello_wanted=answer.hello_wanted,
-        tasks=[task_to(task) for task in answer.tasks],
-        deployments=[deployment_to(deployment) for deployment in answer.deployments],
+        orders=[sign(order_to(m.Order(body.device, answer.revision, body))) for body in bodies],
         heartbeat_s=answer.heartbeat_s,
     )
 
 
-def answer_from(answer: gateway.SyncResponse) -> m.SyncAnswer:
-    """Decode; raise `Malformed` naming the first field that is wrong."""
+def answer_from(
+    answer: gateway.SyncResponse, read: Callable[[fleet.SignedOrder], fleet.Order], device: DeviceId
+) -> m.SyncAnswer:
+    """Decode what is meant for `device`; raise what `read` does, and `Malformed` naming the wrong field."""
+    orders = [order_from(read(signed)) for signed in answer.orders]
+    if strangers := {order.device for order in orders} - {device}:
+        raise Malformed(f"an answer for {min(strangers)!r}, not for {device!r}")
     return m.SyncAnswer(
         revision=answer.revision,
         server_time_ms=answer.server_time_ms,
         epoch=answer.epoch,
         hello_wanted=answer.hello_wanted,
-        tasks=tuple(task_from(task) for task in answer.tasks),
-        deployments=tuple(deployment_from(deployment) for deployment in answer.deployments),
+        tasks=tuple(order.body for order in orders if isinstance(order.body, m.Task)),
+        deployments=tuple(order.body for order in orders if isinstance(order.body, m.Deployment)),
         heartbeat_s=max(1, answer.heartbeat_s),
     )
 

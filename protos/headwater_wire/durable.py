@@ -9,10 +9,14 @@ from pathlib import Path
 _TEMPORARY = ".hw-tmp-"
 
 
-def write(path: Path, data: bytes | bytearray | memoryview) -> None:
-    """Put `data` at `path`, replacing what was there: after a crash the old or the new content is there, whole."""
+def write(path: Path, data: bytes | bytearray | memoryview, *, private: bool = False) -> None:
+    """Put `data` at `path`, replacing what was there: after a crash the old or the new content is there, whole.
+
+    A `private` file is its owner's alone, from its first byte on.
+    """
     with _temporary(path.parent) as temporary:
-        with temporary.open("xb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from headwater_wire.messages import Blob
 
 FORMAT = "headwater-bundle/2"
 LOSSES = ("cross_entropy", "bce_with_logits", "mse", "l1", "huber", "output")
+MAX_AXES = 32
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
@@ -170,8 +171,8 @@ def _tensor(tree: dict[str, Any]) -> TensorSpec:
 
 def _shape(sizes: list[Any]) -> tuple[int, ...]:
     shape = tuple(int(size) for size in sizes)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"a negative size in {shape}")
+    if len(shape) > MAX_AXES or not all(0 <= size < 1 << 63 for size in shape):
+        raise ValueError(f"a shape of {len(shape)} axes with a size that can't be, or of too many")
     return shape
 
 

@@ -60,6 +60,7 @@ class Task:
     base_version: VersionId
     plan: Plan
     deadline_ms: int  # server time
+    labels: tuple[tuple[str, str], ...] = ()  # of the run, sorted by key
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,23 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A task that is over."""
+
+    task: TaskId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the control plane tells one device to do, and which revision that makes."""
+
+    device: DeviceId
+    revision: int
+    body: Task | Withdrawal | Deployment
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentReport:
     """How an install ended."""
 
@@ -249,3 +267,4 @@ class Hello:
     labels: tuple[tuple[str, str], ...] = ()  # sorted by key
     datasets: tuple[DatasetCard, ...] = ()
     engines: tuple[str, ...] = ()
+    unconfined: tuple[str, ...] = ()  # of the worker's confinement, what this box does without

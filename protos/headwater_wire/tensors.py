@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from headwater_wire.errors import Malformed
 from headwater_wire.floats import F32, FloatFile
-from headwater_wire.manifest import Manifest, Parameter
+from headwater_wire.manifest import MAX_AXES, Manifest, Parameter
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024  # some 100,000 tensors; a length read from a damaged file must not be allocated
 _ALIGNMENT = 8
-_MAX_AXES = 32
 _METADATA = "__metadata__"
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2",
@@ -168,7 +167,7 @@ def _read_layout(file: BinaryIO, size: int, what: str) -> Layout:
 
 def _entry(name: str, item: dict[str, Any]) -> Entry:
     shape, (begin, end), dtype = item["shape"], item["data_offsets"], item["dtype"]
-    if len(shape) > _MAX_AXES or not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, begin, end)):
+    if len(shape) > MAX_AXES or not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, begin, end)):
         raise ValueError(f"the tensor {name!r} has shape {shape} at {begin} to {end}")
     if dtype not in _DTYPES:
         raise ValueError(f"the tensor {name!r} is {dtype!r}; known are {', '.join(_DTYPES)}")

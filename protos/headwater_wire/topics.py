@@ -11,6 +11,11 @@ DOWN = ("task", "deployment", "sync")
 CONTROL_FILTER = f"$share/control/{_ROOT}/+/up/#"
 
 
+def control_filter(secret: str) -> str:
+    """Name the same for a broker that lets all subscribe: who knew the share could join it, and swallow messages."""
+    return f"$share/control-{secret}/{_ROOT}/+/up/#"
+
+
 def up(device: DeviceId, kind: str) -> str:
     """Name the topic on which `device` tells `kind` (one of UP)."""
     return f"{_ROOT}/{device}/up/{kind}"

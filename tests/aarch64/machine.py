@@ -65,7 +65,7 @@ class Machine:
         began = time.perf_counter()
         with tempfile.TemporaryFile() as said:
             worker = subprocess.Popen(
-                [*self.python, "-m", "headwater_agent.training.worker", "--engine", "portable"],
+                [*self.python, "-m", "headwater_agent.training.worker", "--confinement", "off"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=self.environment,
             )  # fmt: skip
             deadline = threading.Timer(_TIMEOUT_S, worker.kill)

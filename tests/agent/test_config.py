@@ -17,7 +17,7 @@ state_dir = "state"
 site = "hamburg"
 
 [control_plane]
-broker = "mqtt://localhost:18830"
+broker = "mqtts://localhost:18830"
 gateway = "[::1]:9000"
 
 [training]
@@ -66,13 +66,15 @@ def test_everything_said_is_taken(file: Path) -> None:
 
 
 def test_nothing_said_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty file is a box of that host's name, with no data, beside its control plane."""
+    """An empty file is a box of that host's name, with no data; where its control plane is, enrolment says."""
     monkeypatch.setattr("socket.gethostname", lambda: "box-9")
     (tmp_path / "agent.toml").write_text("")
     config = load(tmp_path / "agent.toml", {})
     assert config.agent.id == "box-9"
-    assert config.control_plane.broker == Address("127.0.0.1", 1883)
+    assert (config.control_plane.broker, config.control_plane.insecure) == (None, False)
+    assert not config.agent.named
     assert (config.training.engine, config.training.worker_idle_s) == ("portable", 300.0)
+    assert config.training.confinement == "preferred"
 
 
 def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +88,14 @@ def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("nice = 0", "nicer = 0", 15, r"training\.nicer is not known; known here: engine, max_attempts, memory, nice"),
+        ("nice = 0", "nicer = 0", 15, r"training\.nicer is not known; known here: confinement, engine"),
         ("[training]", "[treining]", 12, "treining is not known"),
         ("scale = 0.0625", "scael = 1", 25, r"datasets\.digits\.columns\.image\.scael is not known"),
         ('id = "gate-7"', 'id = "gate 7"', 2, "agent.id: device 'gate 7' is not a name"),
         ('id = "gate-7"', "id = 7", 2, "agent.id must be a string, not 7"),
         ('site = "hamburg"', 'site = "am hafen"', 6, "label value 'am hafen' is not a name"),
         ('engine = "constant"', 'engine = "torch"', 13, "is 'torch'; choose one of portable, native, constant"),
+        ("nice = 0", 'confinement = "none"', 15, "is 'none'; choose one of required, preferred, off"),
         ("max_attempts = 2", "max_attempts = 0", 16, "must be a whole number from 1 to 100, not 0"),
         ("nice = 0", "nice = true", 15, "must be a whole number"),
         ("worker_idle_s = 5", "worker_idle_s = nan", 14, "must be a number from 0 to 86400"),
@@ -102,10 +105,10 @@ def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch:
         ('format = "npz"\n', "", 18, r"datasets\.digits\.format is missing"),
         ('source = "images"', "", 22, r"columns\.image\.source is missing"),
         ("[datasets.digits]", '[datasets."my digits"]', 18, "dataset 'my digits' is not a name"),
-        ("localhost:18830", "10.0.0.5:1883", 9, "10.0.0.5 is another machine, and there is no TLS yet"),
         ("localhost:18830", "localhost:x", 9, "control_plane.broker"),
-        ("mqtt://", "http://", 9, "is no address"),
-        ('"[::1]:9000"', '"control.example:9000"', 10, "control.example is another machine"),
+        ("mqtts://", "mqtt://", 9, "is no address such as mqtts://"),
+        ('"[::1]:9000"', '"control.example:x"', 10, "control_plane.gateway"),
+        ('gateway = "[::1]:9000"', "insecure = 1", 10, "must be true or false"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(file: Path, old: str, new: str, line: int, words: str) -> None:
@@ -114,6 +117,19 @@ def test_a_mistake_is_named_with_its_line(file: Path, old: str, new: str, line: 
     file.write_text(FULL.replace(old, new, 1))
     with pytest.raises(BadSetting, match=rf"agent\.toml:{line}: .*{words}"):
         load(file, {})
+
+
+@pytest.mark.parametrize("key", ["broker", "gateway"])
+def test_without_tls_there_is_no_other_machine(tmp_path: Path, key: str) -> None:
+    """Insecure is for loopback, its default; an address elsewhere is refused with the reason and the way out."""
+    path = tmp_path / "agent.toml"
+    path.write_text("[control_plane]\ninsecure = true\n")
+    told = load(path, {}).control_plane
+    assert (told.broker, told.gateway) == (Address("127.0.0.1", 1883), Address("127.0.0.1", 8090))
+    place = {"broker": "mqtt://10.0.0.5:1883", "gateway": "control.example:9000"}[key]
+    path.write_text(f'[control_plane]\ninsecure = true\n{key} = "{place}"\n')
+    with pytest.raises(BadSetting, match=rf"agent\.toml:3: .*{key}.* is another machine.*enrol this box"):
+        load(path, {})
 
 
 def test_lines_are_found_in_odd_spellings(tmp_path: Path) -> None:

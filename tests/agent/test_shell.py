@@ -18,6 +18,7 @@ from tests.fakes.agent_ports import MemoryJournal
 from tests.fakes.agent_world import BOX, deployment, succeed
 
 T1 = task("t1")
+SYNCED = Session(BOX, time=ServerTime(1))
 NOTHING = on.Synced(SyncRequest(DEVICE, 1, 0), SyncAnswer(0, 0, 1, False, (), (), 30))
 
 
@@ -50,7 +51,7 @@ class Recorder:
 
 
 @asynccontextmanager
-async def running(session: Session = Session(BOX)) -> AsyncIterator[tuple[Shell, Recorder]]:  # noqa: B008 (frozen)
+async def running(session: Session = SYNCED) -> AsyncIterator[tuple[Shell, Recorder]]:
     """Run a shell until the context ends."""
     journal = MemoryJournal()
     shell, recorder = Shell(session, journal), Recorder(journal)
@@ -171,7 +172,7 @@ async def test_a_bug_ends_the_agent() -> None:
         raise LookupError("a bug")
 
     recorder.answer = answer
-    shell = Shell(Session(BOX), journal)
+    shell = Shell(SYNCED, journal)
     await shell.deliver(on.Assigned(1, T1))
     with pytest.raises(ExceptionGroup):
         async with asyncio.timeout(5):

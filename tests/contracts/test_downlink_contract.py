@@ -17,6 +17,7 @@ from headwater_wire.messages import Hello, Inventory
 from tests.fakes.agent_bundle import DEVICE
 from tests.fakes.agent_fleet import fleet_ear
 from tests.fakes.agent_ports import MemoryJournal, QuietLink, hashed
+from tests.support.signing import trust
 from tests.support.waiting import until
 
 
@@ -71,6 +72,7 @@ async def mqtt() -> AsyncIterator[Target]:
             registrar=box,
             vitals=lambda: Vitals(0, (), 3600),
             deliver=deliver,
+            trust=trust(),
         )
         try:
             yield Target(

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from headwater_agent.core import events as on
 from headwater_agent.core.machine import step
-from headwater_agent.core.session import Box, DatasetFact, Denied, Finished, ServerTime, Session
+from headwater_agent.core.session import Box, DatasetFact, Denied, Finished, Sent, ServerTime, Session
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.ports import Journal, Survey
 from headwater_wire.ids import TaskId
@@ -56,7 +56,7 @@ def a_full_session() -> Session:
         on.Fetched(TaskId("t1")),
         on.Trained(TaskId("t1"), 1, delta_of(TaskId("t1")), METRICS),
         on.Assigned(2, task("t2")),
-        on.Assigned(3, task("t0")),
+        on.Assigned(3, replace(task("t0"), labels=(("purpose", "quality"), ("site", "north")))),
         on.DeploymentWanted(4, deployment(1)),
         on.DeploymentWanted(6, deployment(1, "other")),
         on.InstallFailed(deployment(1).model, 1, "other outputs"),
@@ -97,6 +97,7 @@ SESSION = st.builds(
     installs=some(FULL.installs),
     install_reports=some(FULL.install_reports),
     denied=some(FULL.denied),
+    sent=st.builds(Sent, st.integers(0, 2**40), st.integers(0, 2**40)),
 )
 
 

@@ -18,6 +18,7 @@ from tests.fakes.agent_bundle import task
 from tests.fakes.agent_world import deployment
 from tests.fakes.publisher import FakePublisher
 from tests.support.brokers import device, ruled_broker
+from tests.support.signing import SIGNER
 from tests.support.waiting import until
 
 BOX, OTHER = DeviceId("box-1"), DeviceId("box-2")
@@ -45,12 +46,17 @@ async def _listen(client: aiomqtt.Client, heard: Heard) -> None:
         heard.append((str(message.topic), message.payload))
 
 
+def spelled(message: Downward) -> tuple[str, bytes]:
+    """Give a message's topic and payload: Ed25519 signs the same in the same way."""
+    return encode(message, SIGNER)
+
+
 @asynccontextmanager
 async def mqtt() -> AsyncIterator[Target]:
     """The real one, and two devices that listen at the broker."""
     heard: dict[DeviceId, Heard] = {BOX: [], OTHER: []}
     async with ruled_broker() as link, device(link, BOX) as box, device(link, OTHER) as other:
-        publisher = MqttPublisher(link)
+        publisher = MqttPublisher(link, lambda: SIGNER)
         tasks = [asyncio.create_task(publisher.run(), name="publisher")]
         for name, client in ((BOX, box), (OTHER, other)):
             await client.subscribe(down_filter(name), qos=1)
@@ -67,13 +73,13 @@ async def mqtt() -> AsyncIterator[Target]:
 async def fake() -> AsyncIterator[Target]:
     """The fake."""
     publisher = FakePublisher()
-    yield Target(publisher, lambda name: [encode(message) for message in publisher.to(name)])
+    yield Target(publisher, lambda name: [spelled(message) for message in publisher.to(name)])
 
 
 @asynccontextmanager
 async def mqtt_without_broker() -> AsyncIterator[Target]:
     """The real one, whose broker is away."""
-    publisher = MqttPublisher(Link("127.0.0.1", 1))
+    publisher = MqttPublisher(Link("127.0.0.1", 1), lambda: SIGNER)
     running = asyncio.create_task(publisher.run(), name="publisher")
     try:
         yield Target(publisher, lambda name: [])
@@ -86,7 +92,7 @@ async def mqtt_without_broker() -> AsyncIterator[Target]:
 async def fake_without_broker() -> AsyncIterator[Target]:
     """The fake that loses everything."""
     publisher = FakePublisher(deaf=True)
-    yield Target(publisher, lambda name: [encode(message) for message in publisher.to(name)])
+    yield Target(publisher, lambda name: [spelled(message) for message in publisher.to(name)])
 
 
 @pytest.fixture
@@ -109,8 +115,8 @@ async def test_each_message_reaches_its_device_and_no_other(target: Target) -> N
     await until(
         lambda: len(target.heard(BOX)) == len(EVERY) and len(target.heard(OTHER)) == len(others), "the messages"
     )
-    assert Counter(target.heard(BOX)) == Counter(map(encode, EVERY))
-    assert Counter(target.heard(OTHER)) == Counter(map(encode, others))
+    assert Counter(target.heard(BOX)) == Counter(map(spelled, EVERY))
+    assert Counter(target.heard(OTHER)) == Counter(map(spelled, others))
 
 
 @connected
@@ -120,7 +126,7 @@ async def test_a_burst_arrives_whole(target: Target) -> None:
     await asyncio.gather(*(target.publisher.publish(rings[start : start + 100]) for start in range(0, 600, 100)))
     await until(lambda: len(target.heard(BOX)) >= 300 and len(target.heard(OTHER)) >= 300, "six hundred rings")
     for name in (BOX, OTHER):
-        assert Counter(target.heard(name)) == Counter(encode(ring) for ring in rings if ring.device == name)
+        assert Counter(target.heard(name)) == Counter(spelled(ring) for ring in rings if ring.device == name)
 
 
 @connected
@@ -133,7 +139,7 @@ async def test_what_is_published_is_what_was_said_then(target: Target) -> None:
     messages.clear()
     await target.publisher.publish(messages)
     await until(lambda: len(target.heard(BOX)) == 2, "both rings")
-    assert Counter(target.heard(BOX)) == Counter([encode(Ring(BOX, 1)), encode(Ring(BOX, 2))])
+    assert Counter(target.heard(BOX)) == Counter([spelled(Ring(BOX, 1)), spelled(Ring(BOX, 2))])
 
 
 @cut_off

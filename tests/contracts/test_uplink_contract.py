@@ -11,12 +11,14 @@ from pathlib import Path
 import grpc
 import pytest
 from headwater_agent.config import Address
+from headwater_agent.edges.trust import Gullible
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.ports import Gone, Unavailable, Uplink
 from headwater_control.core.runs import RunSpec
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.gates import grpc as gate
 from headwater_control.gates.grpc import GrpcGate
+from headwater_control.gates.peers import Peers
 from headwater_control.service import runs
 from headwater_wire import digests
 from headwater_wire.chunks import CHUNK_BYTES
@@ -124,7 +126,7 @@ async def stand_in(folder: Path) -> AsyncIterator[Target]:
 
     async with AsyncExitStack() as server:
         port = await server.enter_async_context(serving(gateway))
-        async with open_uplink(Address("127.0.0.1", port), DEVICE, patience_s=10.0) as uplink:
+        async with open_uplink(Address("127.0.0.1", port), DEVICE, Gullible(), patience_s=10.0) as uplink:
             yield Target(uplink, opened, base, unscripted, cancel, fill, server.aclose)
 
 
@@ -137,7 +139,7 @@ async def control_plane(folder: Path) -> AsyncIterator[Target]:
     run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     (opened,) = (await box.sync()).tasks
-    served = GrpcGate(world)
+    served = GrpcGate(world, Peers(world.roll, certified=False))
 
     async def cancel() -> None:
         await runs.cancel(world, run.id)
@@ -147,7 +149,7 @@ async def control_plane(folder: Path) -> AsyncIterator[Target]:
 
     async with AsyncExitStack() as server:
         port = await server.enter_async_context(gate.serve(served, "127.0.0.1", 0, grace_s=0))
-        async with open_uplink(Address("127.0.0.1", port), DEVICE, patience_s=10.0) as uplink:
+        async with open_uplink(Address("127.0.0.1", port), DEVICE, Gullible(), patience_s=10.0) as uplink:
             base = await read_blob(world, opened.base)
             yield Target(uplink, opened, base, unscripted, cancel, fill, server.aclose)
 

@@ -57,7 +57,8 @@ async def child(monkeypatch: pytest.MonkeyPatch, folder: Path) -> AsyncIterator[
     def running() -> bool:
         return any("training.worker" in " ".join(found.cmdline()) for found in psutil.Process().children())
 
-    async with warm_worker(worker_command("constant"), idle_s=60, nice=0) as worker:
+    command = (*worker_command("constant"), "--confinement", "off")
+    async with warm_worker(command, idle_s=60, nice=0) as worker:
         yield Target(worker, script, running)
 
 

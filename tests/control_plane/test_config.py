@@ -46,7 +46,8 @@ def test_variables_of_others_are_left_alone() -> None:
         ("uploads = 0\n", 1, "uploads is 0, and must be at least 1"),
         ("data_dir = 7\n", 1, "data_dir is 7, and must be a text"),
         ("uploads = true\n", 1, "uploads is True, and must be a whole number"),
-        ('\nhttp = "0.0.0.0:80"\n', 2, "no TLS yet"),
+        ('insecure = true\nhttp = "0.0.0.0:80"\n', 2, "Leave `insecure` out"),
+        ('insecure = "perhaps"\n', 1, "insecure is 'perhaps', and must be true or false"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, text: str, line: int, sentence: str) -> None:
@@ -66,12 +67,13 @@ def test_what_is_no_toml_or_no_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "missing.toml", {}, {})
 
 
-@pytest.mark.parametrize("name", ["http", "grpc", "mqtt"])
+@pytest.mark.parametrize("name", ["http", "grpc", "enrol", "mqtt"])
 @pytest.mark.parametrize("place", ["0.0.0.0:80", "192.168.0.5:80", "[::]:80", "example.org:80", "127.0.0.1.nip.io:80"])
-def test_nothing_but_loopback_is_bound(name: str, place: str) -> None:
-    """While there is no TLS, an address that others can reach is refused with the reason and a way out."""
-    with pytest.raises(BadSetting, match=rf"{name} \(--{name}\).*no TLS yet.*SSH tunnel"):
-        load(None, {}, {name: place})
+def test_without_tls_nothing_but_loopback_is_bound(name: str, place: str) -> None:
+    """An address that others can reach is refused with the reason and a way out; with TLS it is taken."""
+    with pytest.raises(BadSetting, match=rf"{name} \(--{name}\).*no TLS.*Leave `insecure` out"):
+        load(None, {}, {name: place, "insecure": True})
+    assert getattr(load(None, {}, {name: place}), name) == place
 
 
 @pytest.mark.parametrize("place", ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", ":80", "a b:1", "::1:80"])
@@ -94,12 +96,23 @@ def test_only_loopback_addresses_pass(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "broker", ["mqtt://10.0.0.1:1883", "mqtts://127.0.0.1:1", "127.0.0.1:1883", "mqtt://", "mqtt://127.0.0.1:x", "none"]
+    ("broker", "insecure"),
+    [
+        ("mqtt://10.0.0.1:1883", True),
+        ("mqtts://127.0.0.1:1", True),
+        ("mqtt://127.0.0.1:1", False),
+        ("127.0.0.1:1883", True),
+        ("127.0.0.1:8883", False),
+        ("mqtt://", True),
+        ("mqtts://control.example:x", False),
+        ("none", False),
+    ],
 )
-def test_a_broker_that_is_no_local_one_is_refused(broker: str) -> None:
-    """Its messages would travel in the clear."""
+def test_a_broker_that_does_not_fit_is_refused(broker: str, insecure: bool) -> None:
+    """With TLS it may be anywhere, without it must be here; what is no address is none."""
     with pytest.raises(BadSetting, match="broker"):
-        load(None, {}, {"broker": broker})
+        load(None, {}, {"broker": broker, "insecure": insecure})
+    assert load(None, {}, {"broker": "mqtts://control.example"}).broker == "mqtts://control.example"
 
 
 @pytest.mark.parametrize(
@@ -114,14 +127,14 @@ def test_a_broker_that_is_no_local_one_is_refused(broker: str) -> None:
 def test_a_password_is_never_repeated(broker: str) -> None:
     """What is said about a broker's address leaves user and password out: it goes to a log."""
     with pytest.raises(BadSetting) as refusal:
-        load(None, {}, {"broker": broker})
+        load(None, {}, {"broker": broker, "insecure": True})
     assert "secret" not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
 
 def test_a_broker_of_ones_own_may_have_a_user() -> None:
     """The address splits into what a connection needs."""
     assert broker_address("mqtt://me:secret@localhost") == ("localhost", 1883, "me", "secret")
-    assert load(None, {}, {"broker": "mqtt://[::1]:1884"}).broker == "mqtt://[::1]:1884"
+    assert load(None, {}, {"broker": "mqtt://[::1]:1884", "insecure": True}).broker == "mqtt://[::1]:1884"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +158,28 @@ def test_a_database_elsewhere_needs_verified_tls(url: str, accepted: bool) -> No
     else:
         with pytest.raises(BadSetting, match="database"):
             load(None, {}, {"database": url})
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"mosquitto_dir": "/etc/x"}, "belong together"),
+        ({"mosquitto_reload": "systemctl reload mosquitto"}, "belong together"),
+        ({"mosquitto_dir": "/etc/x", "mosquitto_reload": " "}, "belong together"),
+        ({"mosquitto_dir": "/etc/x", "mosquitto_reload": "it's"}, 'mosquitto_reload is "it\'s", which is no command'),
+        ({"mosquitto_dir": "/etc/x", "mosquitto_reload": "true", "broker": "embedded"}, "mqtts://"),
+    ],
+)
+def test_a_mosquitto_that_could_not_be_told_who_is_shut_out_is_refused(flags: dict[str, str], sentence: str) -> None:
+    """Its folder and the command go together, and with a broker that has TLS."""
+    with pytest.raises(BadSetting, match=sentence):
+        load(None, {}, {"broker": "mqtts://control.example", **flags})
+
+
+def test_the_reload_command_is_split_as_a_shell_would() -> None:
+    """No shell runs it."""
+    flags = {"broker": "mqtts://localhost", "mosquitto_dir": "/etc/x", "mosquitto_reload": "ssh 'a b' reload"}
+    assert load(None, {}, flags).reload_command == ("ssh", "a b", "reload")
 
 
 def test_an_unknown_log_level_is_refused() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from headwater.client import Client
 from headwater.demo.processes import ControlPlane
 from headwater.errors import Unreachable
 from headwater.examples import classifier
@@ -41,10 +40,10 @@ def test_it_says_in_one_line_where_it_is(control: ControlPlane) -> None:
     """The line has the ports it really has, as endpoints.json does."""
     at = control.ready()
     told = json.loads((control.log.parent / "endpoints.json").read_text())
-    assert told == {"http": at.http, "grpc": at.grpc, "mqtt": at.mqtt, "pid": control.pid}
+    assert told == {"http": at.http, "grpc": at.grpc, "mqtt": at.mqtt, "enrol": at.enrol, "pid": control.pid}
     (line,) = [line for line in control.tail().splitlines() if "is ready" in line]
-    assert all(place in line for place in (at.http, at.grpc, at.mqtt))
-    assert not any(place.endswith(":0") for place in (at.http, at.grpc, at.mqtt))
+    assert all(place in line for place in (at.http, at.grpc, at.mqtt, at.enrol))
+    assert not any(place.endswith(":0") for place in (at.http, at.grpc, at.mqtt, at.enrol))
 
 
 def test_a_second_one_on_the_same_data_is_refused(control: ControlPlane, capfd: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +54,7 @@ def test_a_second_one_on_the_same_data_is_refused(control: ControlPlane, capfd: 
     assert control.ready().pid == control.pid
 
 
-@pytest.mark.parametrize("name", ["http", "grpc", "mqtt"])
+@pytest.mark.parametrize("name", ["http", "grpc", "enrol", "mqtt"])
 def test_a_port_in_use_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     """The message says which address, and how to choose another."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -67,7 +66,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str
 
 def test_it_refuses_to_be_reached_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Before anything is made on the disk."""
-    assert "no TLS yet" in refusal(capfd, tmp_path, grpc="0.0.0.0:0")
+    assert "Leave `insecure` out" in refusal(capfd, tmp_path, grpc="0.0.0.0:0", insecure="true")
     assert not any(tmp_path.iterdir())
 
 
@@ -96,14 +95,14 @@ def test_a_stop_is_clean_and_the_next_start_carries_on(tmp_path: Path) -> None:
     """Exit code 0, nothing announced any more; a later process on the same data knows what was stored."""
     data = tmp_path / "data"
     onnx.save(classifier.digits_classifier(), tmp_path / "digits.onnx")
-    with ControlPlane(data) as first, Client(first.ready().http) as client:
+    with ControlPlane(data) as first, first.ready().client() as client:
         made = client.models.import_file(tmp_path / "digits.onnx", loss="cross_entropy")
         first.terminate()
         assert first.wait(STOP_S) == 0
         with pytest.raises(Unreachable, match="headwater serve"):
             client.models.list()
     assert not (data / "endpoints.json").exists()
-    with ControlPlane(data) as second, Client(second.ready().http) as client:
+    with ControlPlane(data) as second, second.ready().client() as client:
         assert client.models.show("digits") == made.model
         assert client.versions.list("digits") == (made.version,)
 

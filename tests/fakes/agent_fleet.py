@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 import aiomqtt
 from headwater_wire import convert, topics
 from headwater_wire.ids import DeviceId, TaskId
-from headwater_wire.messages import Deployment, Task
+from headwater_wire.messages import Deployment, Order, Task, Withdrawal
 from headwater_wire.v1 import fleet_pb2 as fleet
+
+from tests.support.signing import SIGNER
+
+
+def order(said: Order) -> fleet.SignedOrder:
+    """Sign an order as the control plane of these tests."""
+    return SIGNER.order(convert.order_to(said))
 
 
 @dataclass
@@ -24,17 +31,15 @@ class FleetEar:
 
     async def assign(self, revision: int, task: Task) -> None:
         """Send a task."""
-        await self._tell(task.device, "task", fleet.TaskMessage(revision=revision, assign=convert.task_to(task)))
+        await self._tell(task.device, "task", order(Order(task.device, revision, task)))
 
     async def cancel(self, device: DeviceId, revision: int, task: TaskId) -> None:
         """Withdraw one."""
-        message = fleet.TaskMessage(revision=revision, cancel=fleet.Cancel(task=task, reason="over"))
-        await self._tell(device, "task", message)
+        await self._tell(device, "task", order(Order(device, revision, Withdrawal(task, "over"))))
 
     async def deploy(self, revision: int, deployment: Deployment) -> None:
         """Want a version installed."""
-        message = fleet.DeploymentMessage(revision=revision, deployment=convert.deployment_to(deployment))
-        await self._tell(deployment.device, "deployment", message)
+        await self._tell(deployment.device, "deployment", order(Order(deployment.device, revision, deployment)))
 
     async def ring(self, device: DeviceId, revision: int = 0) -> None:
         """Ask for a Sync."""
@@ -44,9 +49,7 @@ class FleetEar:
         """Send anything."""
         await self.client.publish(topic, payload, qos=1)
 
-    async def _tell(
-        self, device: DeviceId, kind: str, message: fleet.TaskMessage | fleet.DeploymentMessage | fleet.SyncRing
-    ) -> None:
+    async def _tell(self, device: DeviceId, kind: str, message: fleet.SignedOrder | fleet.SyncRing) -> None:
         await self.raw(topics.down(device, kind), message.SerializeToString())
 
     async def listen(self) -> None:

@@ -28,6 +28,7 @@ from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
 from tests.support.cutting import cut
+from tests.support.signing import SIGNER
 
 Context = Any
 
@@ -95,7 +96,8 @@ class ScriptedGateway(stubs.GatewayServicer):
                 tuple(self.tasks.values()),
                 tuple(self.deployments),
                 self.heartbeat_s,
-            )
+            ),
+            SIGNER.order,
         )
 
     async def Fetch(self, request: pb.FetchRequest, context: Context) -> None:  # noqa: N802

@@ -39,6 +39,7 @@ state_dir = "state"
 labels = {{ site = "lab" }}
 
 [control_plane]
+insecure = true
 broker = "mqtt://127.0.0.1:{self.broker_port}"
 gateway = "127.0.0.1:{self.gateway_port}"
 

@@ -1,6 +1,7 @@
 """Identifiers that a test can foresee."""
 
 from collections import Counter
+from hashlib import sha256
 
 
 class FakeIds:
@@ -13,3 +14,7 @@ class FakeIds:
         """Make the next one of a prefix."""
         self._made[prefix] += 1
         return f"{prefix}-{self._made[prefix]:06d}"
+
+    def secret(self) -> bytes:
+        """Draw the next secret, which everybody can guess."""
+        return sha256(self.new("secret").encode()).digest()

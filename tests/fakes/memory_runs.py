@@ -113,6 +113,14 @@ class MemoryTasks:
         )
         return True
 
+    async def drop(self, task: TaskId, *, at: datetime, reason: str) -> bool:
+        rows = self._tables.change().tasks
+        known = rows.get(task)
+        if known is None or known.state is not TaskState.SUCCEEDED:
+            return False
+        rows[task] = replace(known, state=TaskState.CANCELLED, closed_at=at, reason=reason, delta=None)
+        return True
+
     async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
         rows = self._tables.change().tasks
         for device, line in progress:

@@ -14,8 +14,10 @@ from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, Ve
 from headwater_wire.messages import Blob
 
 from tests.fakes.memory_audit import MemoryAudit
+from tests.fakes.memory_members import MemoryInvites, MemoryMembers
 from tests.fakes.memory_runs import MemoryRuns, MemoryTasks
 from tests.fakes.memory_tables import Tables, must_have, must_lack
+from tests.fakes.memory_tokens import MemoryTokens
 
 
 class MemoryDevices:
@@ -182,6 +184,9 @@ class MemoryTransaction:
         self.tasks = MemoryTasks(tables)
         self.rollouts = MemoryRollouts(tables)
         self.audit = MemoryAudit(tables)
+        self.tokens = MemoryTokens(tables)
+        self.invites = MemoryInvites(tables)
+        self.members = MemoryMembers(tables)
 
     async def live_blobs(self) -> frozenset[Digest]:
         tables = self._tables

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from headwater_control.core.audit import Entry
+from headwater_control.core.authority import ApiToken
 from headwater_control.core.fleet import Device
+from headwater_control.core.identity import Certificate, Invite, Standing
 from headwater_control.core.models import Bundle, Model, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, TaskRecord
@@ -37,6 +39,10 @@ class Tables:
     rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)
     deployments: dict[tuple[RolloutId, DeviceId], DeploymentRecord] = field(default_factory=dict)
     audit: list[Entry] = field(default_factory=list)
+    tokens: dict[str, ApiToken] = field(default_factory=dict)
+    invites: dict[str, Invite] = field(default_factory=dict)
+    standings: dict[DeviceId, Standing] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict)
     writable: bool = False
 
     def snapshot(self) -> "Tables":
@@ -53,6 +59,10 @@ class Tables:
             self.rollouts.copy(),
             self.deployments.copy(),
             self.audit.copy(),
+            self.tokens.copy(),
+            self.invites.copy(),
+            self.standings.copy(),
+            self.certificates.copy(),
             writable=True,
         )
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater_control.core.models import Model, Version
+from headwater_control.edges import ca
+from headwater_control.edges.keyring import Keyring
 from headwater_control.ports import Blobs, Publisher, Store
 from headwater_control.service import deltas, devices, models
 from headwater_control.service.bells import Bells
@@ -58,6 +60,8 @@ def fake_world(
         publisher=publisher or FakePublisher(),
         clock=clock,
         ids=FakeIds(),
+        issuer=ca.embedded(scratch / "ca", clock.now()),
+        keyring=Keyring(scratch / "keys", clock.now()),
         bells=Bells(clock),
         settings=Settings(work_dir=scratch / "work"),
     )

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,18 +23,21 @@ class Said:
 class Shell:
     """Speaks to one control plane."""
 
-    def __init__(self, url: str, capture: pytest.CaptureFixture[str]) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, capture: pytest.CaptureFixture[str], env: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._env = {"HEADWATER_URL": url, **env}
         self._capture = capture
 
     def __call__(self, *arguments: str) -> Said:
         """Run one."""
-        os.environ["HEADWATER_URL"] = self._url
+        os.environ.update(self._env)
         try:
             with pytest.raises(SystemExit) as ended:
                 main(arguments)
         finally:
-            del os.environ["HEADWATER_URL"]
+            for name in self._env:
+                del os.environ[name]
         out, err = self._capture.readouterr()
         return Said(int(ended.value.code or 0), out, err)
 

@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
 def shell(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     """Start one, and import a model."""
     onnx.save(classifier.digits_classifier(), tmp_path / "digits.onnx")
-    with ControlPlane(data) as control:
+    with ControlPlane(data, secure=False) as control:
         url = control.ready().http
         with Client(url) as client:
             client.models.import_file(tmp_path / "digits.onnx", loss="cross_entropy")

@@ -23,7 +23,7 @@ def away(digits: Fleet) -> Iterator[Fleet]:
 @pytest.fixture
 def shell(away: Fleet, capsys: pytest.CaptureFixture[str]) -> Shell:
     """Talk to the fleet."""
-    return Shell(away.client.url, capsys)
+    return Shell(away.client.url, capsys, away.endpoints.env)
 
 
 def test_a_run_that_has_to_wait_says_so_at_once(shell: Shell) -> None:
@@ -41,7 +41,7 @@ def test_watching_a_run_that_waits_tells_each_change(away: Fleet) -> None:
     run = away.client.runs.start(model="digits", dataset="digits").id
     log = away.folder / "watch.log"
     command = [sys.executable, "-m", "headwater.cli", "run", "watch", run, "--url", away.client.url]
-    with Process("watch", command, log) as watching:
+    with Process("watch", command, log, away.endpoints.env) as watching:
         until_now(lambda: f"{run} running: waits for 1 able device" in log.read_text(), "it says what it waits for")
         away.client.runs.pause(run)
         until_now(lambda: f"{run} paused\n" in log.read_text(), "it says that it is paused")

@@ -37,7 +37,7 @@ NOBODY = "http://127.0.0.1:1"
 @pytest.fixture
 def shell(digits: Fleet, capsys: pytest.CaptureFixture[str]) -> Shell:
     """Talk to the fleet."""
-    return Shell(digits.client.url, capsys)
+    return Shell(digits.client.url, capsys, digits.endpoints.env)
 
 
 @pytest.fixture
@@ -129,6 +129,8 @@ def test_the_control_plane_started_in_this_folder_is_found(
     """Without --url or HEADWATER_URL, endpoints.json of ./headwater-data tells where it is."""
     (tmp_path / "headwater-data").symlink_to(digits.folder / "control-plane")
     monkeypatch.chdir(tmp_path)
+    for name in ("HEADWATER_TOKEN", "HEADWATER_CA"):
+        monkeypatch.setenv(name, digits.endpoints.env[name])
     with pytest.raises(SystemExit) as ended:
         main(["model", "list"])
     assert ended.value.code == 0
@@ -284,7 +286,8 @@ def test_ctrl_c_stops_the_watching_and_not_the_run(digits: Fleet, client: Client
     ours, theirs = pty.openpty()
     watching = subprocess.Popen(
         [sys.executable, "-m", "headwater.cli", "run", "watch", run.id, "--url", client.url],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, **digits.endpoints.env, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(theirs)
     os.set_blocking(ours, False)

@@ -11,14 +11,14 @@ from tests.headwater.shell import Shell
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start one that knows nothing."""
-    with ControlPlane(tmp_path_factory.mktemp("control") / "data") as control:
+    with ControlPlane(tmp_path_factory.mktemp("control") / "data", secure=False) as control:
         yield control.ready().http
 
 
 @pytest.mark.parametrize(
     ("noun", "advice"),
     [
-        ("device", "headwater-agent run"),
+        ("device", "headwater device invite"),
         ("model", "headwater model import"),
         ("version", "headwater model import"),
         ("run", "headwater run start"),

@@ -59,7 +59,7 @@ def test_a_run_s_mean_absolute_error_is_that_of_all_held_out_examples(
         running.client.models.import_file(tmp_path / "yields.onnx", loss="mse")
         running.wait_registered()
         asked = ("--model", "yields", "--dataset", "yields", "--rounds", "1", "--lr", "0.1", "--holdout", str(HOLDOUT))
-        shell = Shell(running.client.url, capsys)
+        shell = Shell(running.client.url, capsys, running.endpoints.env)
         said = shell.ok("run", "start", *asked, "--watch")
         run = said.split()[0]
         first, last = running.client.runs.show(run).rounds

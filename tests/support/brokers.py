@@ -5,18 +5,18 @@ from contextlib import asynccontextmanager
 
 import aiomqtt
 from headwater_control.edges import broker
-from headwater_control.gates.access import Access
+from headwater_control.gates.access import OpenAccess, may_use
 from headwater_control.link import Link
 
 
 @asynccontextmanager
 async def ruled_broker(port: int = 0) -> AsyncIterator[Link]:
     """Run a broker; give the control plane's way to it."""
-    access = Access()
+    access = OpenAccess()
     async with broker.serve(
         "127.0.0.1",
         port,
-        authorize=access.may_use,
+        authorize=may_use,
         authenticate=lambda who: access.may_connect(who.client_id, who.username, who.password),
     ) as running:
         yield Link("127.0.0.1", running.port, access.username, access.password)

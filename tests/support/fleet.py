@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import onnx
-from headwater.client import Client
 from headwater.demo.boxes import Box, make_box
 from headwater.demo.processes import Agent, ControlPlane, Endpoints, Process, all_stopped, registered
 from headwater.errors import HeadwaterError
@@ -29,8 +28,11 @@ class Crashes:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment that arms them."""
-        return {CRASH_AT: ",".join(_armed(step, guard) for step, guard in self._guards.items())}
+        """The environment that arms them; a worker that may write and signal nowhere else could not obey."""
+        armed = {CRASH_AT: ",".join(_armed(step, guard) for step, guard in self._guards.items())}
+        if any(step.startswith("train.") for step in self._guards):
+            armed["HEADWATER_TRAINING__CONFINEMENT"] = "off"
+        return armed
 
     @property
     def missed(self) -> list[str]:
@@ -41,8 +43,11 @@ class Crashes:
 class Fleet:
     """A control plane and its boxes. `client` finds it again after a restart, since the ports stay."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], running: list[Process]) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], running: list[Process], *, secure: bool
+    ) -> None:
         self.folder = folder
+        self._secure = secure
         self.boxes: list[Box] = []
         self.agents: dict[str, Agent] = {}
         self.deaths: list[str] = []
@@ -52,7 +57,7 @@ class Fleet:
         self._running = running
         self.control = self._serve(None)
         self.endpoints = self.control.ready()
-        self.client = Client(self.endpoints.http)
+        self.client = self.endpoints.client()
 
     def add(
         self,
@@ -65,6 +70,8 @@ class Fleet:
     ) -> Box:
         """Make a box and start its agent."""
         box = make_box(self.folder / device, device, self.endpoints, datasets, labels=labels, engine=engine)
+        if self.endpoints.secure:
+            box.enrol(self.client).done()
         self.boxes.append(box)
         self._box_env[device] = env or {}
         self._start(box)
@@ -124,7 +131,8 @@ class Fleet:
         return "\n".join(lines)
 
     def _serve(self, at: Endpoints | None) -> ControlPlane:
-        control = ControlPlane(self.folder / "control-plane", arguments=self._arguments, env=self._env, at=at)
+        data = self.folder / "control-plane"
+        control = ControlPlane(data, arguments=self._arguments, env=self._env, at=at, secure=self._secure)
         self._running.append(control)
         return control
 
@@ -134,10 +142,12 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, *, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Iterator[Fleet]:
+def fleet(
+    folder: Path, *, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None, secure: bool = True
+) -> Iterator[Fleet]:
     """Start a control plane with the demo's kind of boxes to be added; stop everything at the end."""
     with all_stopped([]) as running:
-        made = Fleet(folder, arguments, env or {}, running)
+        made = Fleet(folder, arguments, env or {}, running, secure=secure)
         with made.client:
             yield made
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 import grpc.aio
 from headwater.demo.processes import Endpoints
+from headwater_agent.edges.trust import Gullible
 from headwater_agent.edges.uplink import GrpcUplink
 from headwater_wire import convert, topics
 from headwater_wire.ids import DeviceId, TaskId
@@ -26,6 +27,8 @@ from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
+from tests.support.papers import Papers, papers
+
 EXAMPLES = 10
 PATIENCE_S = 10.0
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
@@ -38,21 +41,29 @@ class Ended(Exception):
 class Standin:
     """One device. `epoch` is raised with each registration, as an agent's is with each connection."""
 
-    def __init__(self, device: str, dataset: DatasetCard, endpoints: Endpoints) -> None:
+    def __init__(self, device: str, dataset: DatasetCard, endpoints: Endpoints, *, certified_as: str = "") -> None:
+        """Be `device`, with a certificate of that name, or of another one: as an attacker would come."""
         self.device = DeviceId(device)
+        self._certified_as = certified_as or device
         self._dataset = dataset
         self._endpoints = endpoints
         self._epoch = 0
+        self._papers: Papers | None = None
 
     async def register(self) -> None:
         """Say hello, and that it is online."""
+        await self.enrol()
         self._epoch += 1
         hello = Hello(self._epoch, Inventory(cpus=1), datasets=(self._dataset,), engines=("native",))
         address = urlsplit(self._endpoints.mqtt)
         assert address.hostname
         assert address.port
         client = aiomqtt.Client(
-            address.hostname, address.port, identifier=self.device, protocol=aiomqtt.ProtocolVersion.V5
+            address.hostname,
+            address.port,
+            identifier=self.device,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            tls_context=self._papers.tls if self._papers else None,
         )
         async with client:
             presence = fleet.Presence(online=True, epoch=self._epoch, seq=1)
@@ -62,21 +73,19 @@ class Standin:
 
     async def sync(self) -> SyncAnswer:
         """Ask what it should hold."""
-        async with self._channel() as channel:
-            return await GrpcUplink(channel, self.device).sync(SyncRequest(self.device, self._epoch, 0))
+        return await self._uplink().sync(SyncRequest(self.device, self._epoch, 0))
 
     async def upload(self, task: str, delta: Path, blob: Blob) -> Receipt:
         """Offer a delta for a task, and send it."""
         offer = Offer(self.device, TaskId(task), blob, "f32", Metrics(examples=EXAMPLES, train_loss=1.0))
-        async with self._channel() as channel:
-            return await GrpcUplink(channel, self.device).upload(offer, delta, lambda _: None)
+        return await self._uplink().upload(offer, delta, lambda _: None)
 
     async def send(self, first: pb.UploadPart, *chunks: bytes, torn: bool = False) -> Receipt:
         """Send one part, and these chunks if they are asked for; raise `Ended` if that earns no receipt.
 
         `torn` ends the call behind them. Nothing is written once all is said: gRPC would tell of that, not of the end.
         """
-        async with self._channel() as channel:
+        async with self.channel() as channel:
             call = GatewayStub(channel).UploadDelta(timeout=PATIENCE_S)  # type: ignore[no-untyped-call]
             try:
                 await call.write(first)
@@ -96,8 +105,18 @@ class Standin:
     async def score(self, task: str) -> None:
         """Report a score for an evaluate-only task."""
         report = TaskReport(TaskId(task), Evaluated(Metrics(holdout_examples=EXAMPLES)))
-        async with self._channel() as channel:
-            await GrpcUplink(channel, self.device).sync(SyncRequest(self.device, self._epoch, 0, reports=(report,)))
+        await self._uplink().sync(SyncRequest(self.device, self._epoch, 0, reports=(report,)))
 
-    def _channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._endpoints.grpc)
+    async def enrol(self) -> None:
+        """Get a certificate, unless it has one or needs none."""
+        if self._papers is None and self._endpoints.secure:
+            self._papers = await papers(self._endpoints, self._certified_as)
+
+    def _uplink(self) -> GrpcUplink:
+        return GrpcUplink(self.channel, self.device, self._papers.trust if self._papers else Gullible())
+
+    def channel(self) -> grpc.aio.Channel:
+        """Connect to the gateway."""
+        if self._papers is None:
+            return grpc.aio.insecure_channel(self._endpoints.grpc)
+        return grpc.aio.secure_channel(self._endpoints.grpc, self._papers.credentials)

@@ -1,6 +1,7 @@
 """Hypothesis strategies for the wire's records: whatever the contract allows."""
 
 import string
+from dataclasses import replace
 
 from headwater_wire import messages as m
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
@@ -40,9 +41,11 @@ PLANS = st.builds(
     clip_norm=NUMBERS,
     proximal=NUMBERS,
 )
+LABELS = st.dictionaries(NAMES, NAMES, max_size=3).map(lambda labels: tuple(sorted(labels.items())))
+DEVICE = DeviceId("box-1")  # of answers, which are for one
 TASKS = st.builds(
     m.Task, TASK_IDS, RUN_IDS, SMALL, DEVICE_IDS, NAMES, BLOBS, BLOBS, VERSIONS, PLANS,
-    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.integers(-(1 << 63), (1 << 63) - 1), LABELS,
 )  # fmt: skip
 METRICS = st.builds(m.Metrics, COUNTS, NUMBERS, COUNTS, NUMBERS, st.none() | NUMBERS, NUMBERS, st.none() | NUMBERS)
 PROGRESS = st.builds(m.Progress, TASK_IDS, PHASES, COUNTS, COUNTS, NUMBERS, WORDS)
@@ -70,9 +73,18 @@ ANSWERS = st.builds(
     COUNTS,
     COUNTS,
     st.booleans(),
-    st.lists(TASKS, max_size=2).map(tuple),
-    st.lists(DEPLOYMENTS, max_size=2).map(tuple),
+    st.lists(TASKS.map(lambda task: replace(task, device=DEVICE)), max_size=2).map(tuple),
+    st.lists(DEPLOYMENTS.map(lambda wanted: replace(wanted, device=DEVICE)), max_size=2).map(tuple),
     st.integers(1, (1 << 32) - 1),
+)
+BODIES: st.SearchStrategy[m.Task | m.Withdrawal | m.Deployment] = st.one_of(
+    TASKS, st.builds(m.Withdrawal, TASK_IDS, WORDS), DEPLOYMENTS
+)
+ORDERS = st.builds(
+    lambda body, revision, device: m.Order(device if isinstance(body, m.Withdrawal) else body.device, revision, body),
+    BODIES,
+    COUNTS,
+    DEVICE_IDS,
 )
 INVENTORIES = st.builds(m.Inventory, WORDS, WORDS, WORDS, SMALL, COUNTS, COUNTS, WORDS, WORDS)
 COLUMNS = st.builds(m.Column, WORDS, WORDS, SHAPES)
@@ -81,8 +93,9 @@ HELLOS = st.builds(
     m.Hello,
     COUNTS,
     INVENTORIES,
-    st.dictionaries(NAMES, NAMES, max_size=3).map(lambda labels: tuple(sorted(labels.items()))),
+    LABELS,
     st.lists(CARDS, max_size=2).map(tuple),
+    st.lists(NAMES, max_size=3).map(tuple),
     st.lists(NAMES, max_size=3).map(tuple),
 )
 

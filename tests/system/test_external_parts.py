@@ -24,7 +24,7 @@ async def test_on_postgresql_a_killed_mosquitto_and_control_plane_change_no_bit_
         loop = asyncio.get_running_loop()
 
         def play() -> None:
-            with fleet(tmp_path, arguments=arguments, env=crashes.env) as made:
+            with fleet(tmp_path, arguments=arguments, env=crashes.env, secure=False) as made:
                 add_digit_boxes(made, 3, env={"box-1": training.env})
                 made.wait_registered()
                 base = import_digits(made)

@@ -21,6 +21,7 @@ from onnx import numpy_helper
 
 from tests.control_plane.broker import raw_client
 from tests.support.fleet import Fleet, fleet
+from tests.support.papers import papers
 from tests.support.standin import EXAMPLES, Ended, Standin
 from tests.support.waiting import until
 from tests.support.wide_model import save_wide_model
@@ -130,18 +131,19 @@ async def _send_packets(made: Fleet) -> None:
     """The broker ends mad connections with the reason; mad messages are dropped behind it."""
     port = urlsplit(made.endpoints.mqtt).port
     assert port
+    tls = (await papers(made.endpoints, "mad")).tls
     for junk in (b"\0\0", b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff\xff", bytes(range(256)) * 100):
-        async with raw_client.opened(port) as client:
+        async with raw_client.opened(port, tls) as client:
             await client.send_bytes(junk)
             await client.rest()
     for junk, reason in (
         (b"\0\0", Reason.MALFORMED_PACKET),
         (b"\x32" + varint(300_000), Reason.PACKET_TOO_LARGE),
     ):
-        async with raw_client.connected(port, "mad") as (client, _):
+        async with raw_client.connected(port, "mad", tls=tls) as (client, _):
             await client.send_bytes(junk)
             assert await client.ending() == reason
-    async with raw_client.connected(port, "mad") as (client, _):
+    async with raw_client.connected(port, "mad", tls=tls) as (client, _):
         for payload in (b"\xff" * 100, bytes(100_000)):
             for kind in ("hello", "presence", "heartbeat"):
                 assert await client.publish(topics.up(DeviceId("mad"), kind), payload) == Reason.SUCCESS

@@ -86,11 +86,12 @@ def commands() -> Iterator[str]:
 
 def test_the_readmes_walk_through_ends_with_a_model_on_both_boxes(tmp_path: Path) -> None:
     """Each command of the README, as written, in its order: a second data set becomes a model that is installed."""
-    environment, clinics = _environment(), tmp_path / "clinics"
+    environment, clinics = _environment(tmp_path / "home"), tmp_path / "clinics"
     with Terminal("first", tmp_path, environment) as first, Terminal("second", tmp_path, environment) as second:
         terminal = first
         for command in commands():
             command = command.replace("source .venv/bin/activate", "true")  # the test's own environment is used
+            command = command.replace("127.0.0.1:8080", environment["HEADWATER_HTTP"])
             if command.startswith(SERVES):
                 first.enter(command)
                 until_now(lambda: "headwater is ready" in first.output, "the control plane is ready")
@@ -124,18 +125,17 @@ def _accuracy(folder: Path) -> float:
     return float((scores.argmax(axis=1) == table[:, -1]).mean())
 
 
-def _environment() -> dict[str, str]:
+def _environment(home: Path) -> dict[str, str]:
     """Move the default ports to free ones, so that the test may run beside anything: nothing else is changed."""
-    http, grpc, mqtt = (f"127.0.0.1:{_free_port()}" for _ in range(3))
+    http, grpc, enrol, mqtt = (f"127.0.0.1:{_free_port()}" for _ in range(4))
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HEADWATER_HTTP": http,
         "HEADWATER_GRPC": grpc,
+        "HEADWATER_ENROL": enrol,
         "HEADWATER_MQTT": mqtt,
-        "HEADWATER_URL": f"http://{http}",
-        "HEADWATER_CONTROL_PLANE__GATEWAY": grpc,
-        "HEADWATER_CONTROL_PLANE__BROKER": f"mqtt://{mqtt}",
+        "XDG_CONFIG_HOME": str(home),
     }
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 from pathlib import Path
 
-import grpc.aio
 import numpy as np
 from headwater.examples import digits
 from headwater_wire import codecs, convert
@@ -64,7 +63,7 @@ async def test_a_control_plane_stops_in_mid_upload(tmp_path: Path) -> None:
         (task,) = next(watching).rounds[0].tasks
         codecs.write_delta(tmp_path / "delta", np.ones(SIDE * SIDE, np.float32))
         offer = Offer(box.device, TaskId(task.id), wire_digests.of_file(tmp_path / "delta"), "f32", Metrics(examples=1))
-        async with grpc.aio.insecure_channel(made.endpoints.grpc) as channel:
+        async with box.channel() as channel:
             call = GatewayStub(channel).UploadDelta()  # type: ignore[no-untyped-call]
             await call.write(pb.UploadPart(offer=convert.offer_to(offer)))
             assert (await call.read()).resume_at == 0

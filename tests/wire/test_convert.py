@@ -15,12 +15,25 @@ from headwater_wire import convert
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import TaskId
+from headwater_wire.messages import SyncAnswer
+from headwater_wire.signing import parse_order
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import wire_records as records
+
+
+def answer_to(answer: SyncAnswer) -> gateway.SyncResponse:
+    """Encode, without caring for signatures."""
+    return convert.answer_to(answer, lambda order: fleet.SignedOrder(order=order.SerializeToString()))
+
+
+def answer_from(answer: gateway.SyncResponse) -> SyncAnswer:
+    """Decode likewise."""
+    return convert.answer_from(answer, parse_order, records.DEVICE)
+
 
 Pair = tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[Any], Any], type[Message]]
 PAIRS: dict[str, Pair] = {
@@ -33,7 +46,8 @@ PAIRS: dict[str, Pair] = {
     "deployment": (records.DEPLOYMENTS, convert.deployment_to, convert.deployment_from, fleet.Deployment),
     "hello": (records.HELLOS, convert.hello_to, convert.hello_from, fleet.Hello),
     "sync": (records.REQUESTS, convert.sync_to, convert.sync_from, gateway.SyncRequest),
-    "answer": (records.ANSWERS, convert.answer_to, convert.answer_from, gateway.SyncResponse),
+    "answer": (records.ANSWERS, answer_to, answer_from, gateway.SyncResponse),
+    "order": (records.ORDERS, convert.order_to, convert.order_from, fleet.Order),
 }
 # What a device says is written to the database and shown over HTTP; what the control plane says, it has made itself.
 FROM_DEVICES = {fleet.Blob, fleet.Progress, gateway.Metrics, gateway.Offer, fleet.Hello, gateway.SyncRequest}
@@ -66,6 +80,8 @@ def leaves(message: Message) -> Iterator[tuple[Message, Any]]:
 def nasty(field: Any) -> st.SearchStrategy[Any]:
     """What protobuf lets through in a field."""
     match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return st.sampled_from([b"", b"\xff", b"x" * 10_000])
         case FieldDescriptor.CPPTYPE_STRING:
             return st.sampled_from(["", "../up", "a\0b", "x" * 10_000, "\n", "+/#"])
         case FieldDescriptor.CPPTYPE_DOUBLE:
@@ -194,4 +210,4 @@ def test_a_plan_that_can_not_train_is_malformed(plan: fleet.Plan) -> None:
 
 def test_a_sync_answer_always_paces_heartbeats() -> None:
     """An answer without a pace must not make an agent spin."""
-    assert convert.answer_from(gateway.SyncResponse()).heartbeat_s == 1
+    assert answer_from(gateway.SyncResponse()).heartbeat_s == 1

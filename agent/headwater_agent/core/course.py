@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from headwater_wire.messages import Failed, Outcome, TaskReport
+from headwater_wire.messages import Failed, Outcome, Rejected, TaskReport
 
 from headwater_agent.core import commands as do
-from headwater_agent.core.eligibility import denial_key
-from headwater_agent.core.session import Denied, Finished, Held, Session, Stage
+from headwater_agent.core.eligibility import denial_key, policy_objection
+from headwater_agent.core.session import DAY_MS, Denied, Finished, Held, Session, Stage
 
-DENIED_MS = 24 * 3600 * 1000
+DENIED_MS = DAY_MS
 FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
 
 Next = tuple[Session, tuple[do.Command, ...]]
@@ -34,8 +34,13 @@ def settle(session: Session, at_s: float) -> Next:
     if any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
         return session, commands
     for held in session.held:
-        if held.stage is Stage.ACCEPTED:
-            return put(session, replace(held, stage=Stage.FETCHING)), (*commands, do.Fetch(held.task))
+        if held.stage is not Stage.ACCEPTED:
+            continue
+        if refused := policy_objection(session, held.task, now_ms=now_ms):  # a restart brought another policy, perhaps
+            session, more = report(session, held, Rejected(refused))
+            commands += more
+            continue
+        return put(session, replace(held, stage=Stage.FETCHING)), (*commands, do.Fetch(held.task))
     return session, commands
 
 

@@ -2,19 +2,24 @@
 
 from headwater_wire.messages import Task
 
-from headwater_agent.core.session import DatasetFact, Session
+from headwater_agent.core import policy
+from headwater_agent.core.session import DatasetFact, Session, Stage
 
 MAX_HELD = 64  # more would only pile up behind one worker
 
 
 def objection(session: Session, task: Task, *, now_ms: int) -> str:
     """Say why `task` can't be done here; nothing, if it can."""
+    if session.box.refusal:
+        return session.box.refusal
     dataset = session.dataset(task.dataset)
     if dataset is None:
         known = ", ".join(sorted(fact.name for fact in session.box.datasets)) or "none"
         return f"this device has no dataset {task.dataset!r} (it has: {known}); declare it in the agent's configuration"
     if dataset.problem:
         return f"dataset {dataset.name!r} can't be used: {dataset.problem}"
+    if refused := policy_objection(session, task, now_ms=now_ms):
+        return refused
     key = denial_key(task, dataset)
     for denied in session.denied:
         if denied.key == key and now_ms < denied.until_ms:
@@ -22,6 +27,19 @@ def objection(session: Session, task: Task, *, now_ms: int) -> str:
     if len(session.held) >= MAX_HELD:
         return f"this device already holds {len(session.held)} tasks"
     return ""
+
+
+def policy_objection(session: Session, task: Task, *, now_ms: int) -> str:
+    """Say what of the owner's policy refuses `task`, be it new or held; nothing, if nothing does."""
+    dataset = session.dataset(task.dataset)
+    others = [held for held in session.held if held.task.id != task.id]
+    coming = sum(held.task.base.size for held in others if held.stage is not Stage.SPOOLED and held.task.plan.train)
+    return policy.objection(
+        session.box.policy,
+        task,
+        examples=dataset.examples if dataset else None,
+        up_bytes=session.sent.on(now_ms) + coming,
+    )
 
 
 def denial_key(task: Task, dataset: DatasetFact | None) -> str:

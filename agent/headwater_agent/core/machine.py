@@ -90,6 +90,8 @@ def _react(session: Session, event: on.Event, at_s: float) -> Next:
     match event:
         case on.Connected() | on.Disconnected() | on.Rung() | on.TimePassed():
             return _keep_in_touch(session, event, at_s)
+        case on.Assigned() if not session.time.server_ms:  # nobody can say yet whether its deadline has passed
+            return session, (do.Sync(),)
         case on.Assigned(revision) | on.Withdrawn(revision) | on.DeploymentWanted(revision):
             if revision < session.revision:  # an answer of a later state has said all of this
                 return session, ()
@@ -158,6 +160,7 @@ def _end_training(session: Session, held: Held, event: _Training, at_s: float) -
     match event:
         case on.Trained(_, _, delta, metrics):
             spooled = replace(held, stage=Stage.SPOOLED, delta=delta, metrics=metrics)
+            session = replace(session, sent=session.sent.plus(delta.size, session.time.now_ms(at_s)))
             return put(session, spooled), (upload(spooled),)
         case on.Scored(_, _, metrics):
             return report(session, held, Evaluated(metrics))

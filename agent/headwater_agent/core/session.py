@@ -6,6 +6,10 @@ from enum import StrEnum
 from headwater_wire.ids import DeviceId, ModelName, TaskId
 from headwater_wire.messages import Blob, Deployment, DeploymentReport, Metrics, Task, TaskReport
 
+from headwater_agent.core.policy import Policy
+
+DAY_MS = 24 * 3600 * 1000
+
 
 class Stage(StrEnum):
     """ACCEPTED → FETCHING → TRAINING → SPOOLED; what follows is `Finished`."""
@@ -73,6 +77,7 @@ class DatasetFact:
     name: str
     fingerprint: str = ""
     problem: str = ""  # empty, or why it can't be used
+    examples: int | None = None  # None: not counted yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,24 @@ class Box:
     device: DeviceId
     datasets: tuple[DatasetFact, ...] = ()
     max_attempts: int = 3
+    policy: Policy = field(default_factory=Policy)
+    refusal: str = ""  # empty, or why it takes no task at all
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many bytes of deltas were made to be sent on the newest day that the server's time has told."""
+
+    day: int = 0
+    size: int = 0
+
+    def on(self, now_ms: int) -> int:
+        """Tell what counts at a time; a day that comes again goes on counting."""
+        return self.size if now_ms // DAY_MS <= self.day else 0
+
+    def plus(self, size: int, now_ms: int) -> "Sent":
+        """Count a delta."""
+        return Sent(max(self.day, now_ms // DAY_MS), self.on(now_ms) + size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +137,7 @@ class Session:
     installs: tuple[Install, ...] = ()
     install_reports: tuple[DeploymentReport, ...] = ()
     denied: tuple[Denied, ...] = ()
+    sent: Sent = field(default_factory=Sent)
 
     def holding(self, task: TaskId) -> Held | None:
         """Find a held task."""

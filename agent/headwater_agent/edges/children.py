@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from headwater_agent.edges.enclosure import Enclosure, View
 from headwater_agent.ports import Died
 from headwater_agent.training import protocol
 from headwater_agent.training.protocol import Job, Reply, Stepped
@@ -19,7 +20,8 @@ _log = logging.getLogger(__name__)
 
 def worker_command(engine: str, memory: str = "normal") -> tuple[str, ...]:
     """Say how the child is started."""
-    return (sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine, "--memory", memory)
+    python = (sys.executable, "-P")  # it imports nothing from the folder that the agent was started in
+    return (*python, "-m", "headwater_agent.training.worker", "--engine", engine, "--memory", memory)
 
 
 class Child:
@@ -124,8 +126,11 @@ class WarmWorker:
     The second one looks at datasets and checks versions, so that these need not wait for hours of training.
     """
 
-    def __init__(self, command: Sequence[str], *, idle_s: float, nice: int) -> None:
+    def __init__(self, command: Sequence[str], *, idle_s: float, nice: int, enclosure: Enclosure | None = None) -> None:
+        """Take how a child is started; an enclosure adds what it may touch."""
         self._command = command
+        self._enclosure = enclosure
+        self._view = View((), ())
         self._idle_s = idle_s
         self._nice = nice
         self._child: Child | None = None
@@ -138,7 +143,7 @@ class WarmWorker:
         """Do one job; cancelling kills the child. Raise `Died` if it ends before it answers."""
         if self._lock.locked() and not isinstance(job, protocol.Train):
             async with self._beside:
-                child = await Child.start(self._command, self._nice)
+                child = await self._start(await self._look())
                 try:
                     return await child.do(job, on_step)
                 finally:
@@ -146,8 +151,12 @@ class WarmWorker:
         async with self._lock:
             if self._closing:
                 self._closing.cancel()
+            view = await self._look()
+            if self._child is not None and view != self._view:  # a dataset's file has come, or was replaced
+                child, self._child = self._child, None
+                await asyncio.shield(child.close())
             if self._child is None or not self._child.alive:
-                self._child = await Child.start(self._command, self._nice)
+                self._child, self._view = await self._start(view), view
             try:
                 return await self._child.do(job, on_step)
             except BaseException:  # also when cancelled: what it is doing is not wanted any more
@@ -167,6 +176,12 @@ class WarmWorker:
             await self._child.kill()
             self._child = None
 
+    async def _look(self) -> View:
+        return View((), ()) if self._enclosure is None else await asyncio.to_thread(self._enclosure.view)
+
+    async def _start(self, view: View) -> Child:
+        return await Child.start((*self._command, *view.arguments), self._nice)
+
     def _let_go(self) -> None:
         if self._child is not None and not self._lock.locked():
             self._closer = asyncio.create_task(self._close_idle(), name="worker.close")
@@ -180,9 +195,11 @@ class WarmWorker:
 
 
 @asynccontextmanager
-async def warm_worker(command: Sequence[str], *, idle_s: float, nice: int) -> AsyncIterator[WarmWorker]:
+async def warm_worker(
+    command: Sequence[str], *, idle_s: float, nice: int, enclosure: Enclosure | None = None
+) -> AsyncIterator[WarmWorker]:
     """Provide a worker; no child outlives the context."""
-    worker = WarmWorker(command, idle_s=idle_s, nice=nice)
+    worker = WarmWorker(command, idle_s=idle_s, nice=nice, enclosure=enclosure)
     try:
         yield worker
     finally:

@@ -11,6 +11,7 @@ from platform import python_version
 from headwater_wire.messages import DatasetCard, Hello, Inventory
 
 from headwater_agent.config import Config
+from headwater_agent.training.confinement import unconfined
 
 
 class LocalRegistrar:
@@ -28,6 +29,7 @@ class LocalRegistrar:
             labels=self._config.agent.labels,
             datasets=self._cards(),
             engines=(self._config.training.engine,),
+            unconfined=unconfined(self._config.training.confinement),
         )
 
 

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import math
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from random import random
 
@@ -22,6 +23,7 @@ from headwater_agent.core.backoff import delay_s
 from headwater_agent.core.events import Connected, Disconnected, Event
 from headwater_agent.edges.connection import GOODBYE_S, acknowledge_by_hand, connection, taken_over
 from headwater_agent.edges.downward import read
+from headwater_agent.edges.trust import Trust
 from headwater_agent.ports import Journal, Registrar, Vitals
 
 KEEPALIVE_S = 120  # a ping and its headers cost 200 bytes; heartbeats show life as well
@@ -58,6 +60,8 @@ class Link:
         registrar: Registrar,
         vitals: Callable[[], Vitals],
         deliver: Deliver,
+        trust: Trust,
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._address = address
@@ -66,6 +70,8 @@ class Link:
         self._registrar = registrar
         self._vitals = vitals
         self._deliver = deliver
+        self._trust = trust
+        self._tls = tls
         self._patience_s = patience_s
         self._client: aiomqtt.Client | None = None
         self._pulse = asyncio.Event()
@@ -173,7 +179,7 @@ class Link:
             if len(client.messages) >= QUEUED - 1:  # it was full: aiomqtt may have dropped what came on top
                 raise aiomqtt.MqttError("the broker sends more than we can take")
             try:
-                await self._deliver(read(self._device, str(message.topic), message.payload))
+                await self._deliver(read(self._device, str(message.topic), message.payload, self._trust))
             except WireError as error:
                 _log.warning("dropped a message on %.120r: %s", str(message.topic), error)
             acknowledge(message)
@@ -245,6 +251,7 @@ class Link:
             keepalive=KEEPALIVE_S,
             timeout=math.inf,  # connection.py says why; each wait here has its own
             properties=connect,
+            tls_context=self._tls(),
             socket_options=_AT_ONCE,
             max_queued_incoming_messages=QUEUED,
         )

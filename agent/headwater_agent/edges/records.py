@@ -27,6 +27,7 @@ from headwater_agent.core.session import (
     Held,
     Install,
     InstallState,
+    Sent,
     ServerTime,
     Session,
     Stage,
@@ -52,6 +53,8 @@ def dump(session: Session) -> dict[str, bytes]:
     pieces |= {f"install/{install.model}": asdict(install) for install in session.installs}
     pieces |= {f"installed/{r.model}/{r.generation}": asdict(r) for r in session.install_reports}
     pieces |= {f"denied/{item.key}": asdict(item) for item in session.denied}
+    if session.sent != Sent():
+        pieces["sent"] = asdict(session.sent)
     return {key: encode(tree) for key, tree in pieces.items()}
 
 
@@ -67,14 +70,16 @@ def load(rows: Mapping[str, bytes], box: Box) -> tuple[Session, tuple[str, ...]]
             if kind == "state":
                 session = replace(
                     session,
-                    revision=tree["revision"],
-                    seen=tree["seen"],
-                    time=ServerTime(tree["server_ms"]),
-                    heartbeat_s=tree["heartbeat_s"],
+                    revision=int(tree["revision"]),
+                    seen=int(tree["seen"]),
+                    time=ServerTime(int(tree["server_ms"])),
+                    heartbeat_s=int(tree["heartbeat_s"]),
                 )
+            elif kind == "sent":
+                session = replace(session, sent=Sent(int(tree["day"]), int(tree["size"])))
             elif kind in _LOADERS:
                 found[kind].append(_LOADERS[kind](tree))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             unreadable.append(key)
     session = replace(
         session,
@@ -100,7 +105,7 @@ def load_survey(body: bytes) -> Survey:
         card = tree["card"]
         columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))
         return Survey(tree["fingerprint"], DatasetCard(**card, columns=columns))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a survey: {body[:80]!r}") from error
 
 
@@ -115,8 +120,16 @@ def _held(tree: dict[str, Any]) -> Held:
         **{
             **tree,
             "task": Task(
-                **{**task, "bundle": Blob(**task["bundle"]), "base": Blob(**task["base"]), "plan": Plan(**task["plan"])}
+                **{
+                    **task,
+                    "bundle": Blob(**task["bundle"]),
+                    "base": Blob(**task["base"]),
+                    "plan": Plan(**task["plan"]),
+                    "labels": tuple((key, value) for key, value in task.get("labels", ())),
+                }
             ),
+            "number": int(tree["number"]),
+            "attempts": int(tree["attempts"]),
             "stage": Stage(tree["stage"]),
             "delta": Blob(**tree["delta"]) if tree["delta"] else None,
             "metrics": Metrics(**tree["metrics"]) if tree["metrics"] else None,
@@ -142,7 +155,7 @@ def _report(tree: dict[str, Any]) -> TaskReport:
 
 _LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "held": _held,
-    "finished": lambda tree: Finished(**tree),
+    "finished": lambda tree: Finished(**{**tree, "deadline_ms": int(tree["deadline_ms"])}),
     "report": _report,
     "install": _install,
     "installed": lambda tree: DeploymentReport(**tree),

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +59,8 @@ class FolderSpool:
         orphans = [path for path in self._spool.iterdir() if path.name not in keep]
         orphans += list(self._work.iterdir())
         for path in orphans:
+            if path.parent == self._work and path.is_dir():  # where a killed worker built its graphs
+                shutil.rmtree(path, ignore_errors=True)
             with suppress(IsADirectoryError, PermissionError):  # not ours
                 durable.remove(path)
         durable.sync_directory(self._spool)

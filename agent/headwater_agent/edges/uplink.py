@@ -16,10 +16,12 @@ from headwater_wire.crashpoint import crashpoint
 from headwater_wire.errors import WireError
 from headwater_wire.ids import DeviceId, Digest
 from headwater_wire.messages import Offer, Receipt, SyncAnswer, SyncRequest
+from headwater_wire.signing import Forged
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
 from headwater_agent.config import Address
+from headwater_agent.edges.trust import Trust
 from headwater_agent.ports import Gone, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -39,30 +41,57 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 8 * 1_048_576),
     ("grpc.enable_http_proxy", 0),
 )
+_FAREWELL_S = 60.0
 _EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
 
 _T = TypeVar("_T")
 
 
 class GrpcUplink:
-    """The `Uplink` port. `patience_s` is how long an answer, or the next chunk, may take."""
+    """The `Uplink` port. `patience_s` is how long an answer, or the next chunk, may take.
 
-    def __init__(self, channel: grpc.aio.Channel, device: DeviceId, *, patience_s: float = 30.0) -> None:
-        self._stub: Any = GatewayStub(channel)  # type: ignore[no-untyped-call]
+    `connect` makes a channel: another one, with the new certificate, after each renewal.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], grpc.aio.Channel],
+        device: DeviceId,
+        trust: Trust,
+        *,
+        patience_s: float = 30.0,
+        forged: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connect = connect
         self._device = device
+        self._trust = trust
         self._patience_s = patience_s
+        self._forged = forged  # hears of an answer signed with a key that we don't know
+        self._channel = connect()
+        self._stub: Any = GatewayStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def reconnect(self) -> None:
+        """Use a new channel from now on; calls on the old one may end there, for a while."""
+        former, self._channel = self._channel, self._connect()
+        self._stub = GatewayStub(self._channel)  # type: ignore[no-untyped-call]
+        await former.close(grace=_FAREWELL_S)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close(None)
 
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """Tell what is held, and get what should be; an answer meant for another device raises."""
         response = await self._within(self._stub.Sync(convert.sync_to(request), timeout=self._patience_s))
         try:
-            answer = convert.answer_from(response)
+            if response.HasField("keys"):
+                self._trust.learn(response.keys)
+            return convert.answer_from(response, self._trust.read, self._device)
+        except Forged as error:
+            self._forged()
+            raise Unavailable(f"the control plane's answer to Sync is not signed as it should be: {error}") from error
         except WireError as error:
             raise Unavailable(f"the control plane's answer to Sync makes no sense: {error}") from error
-        devices = {task.device for task in answer.tasks} | {wanted.device for wanted in answer.deployments}
-        if strangers := devices - {self._device}:
-            raise Unavailable(f"the control plane answered Sync for {min(strangers)!r}, not for {self._device!r}")
-        return answer
 
     async def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from `offset` on; raise `Gone` if the control plane has no such blob."""
@@ -128,10 +157,29 @@ class GrpcUplink:
 
 
 @asynccontextmanager
-async def open_uplink(address: Address, device: DeviceId, *, patience_s: float = 30.0) -> AsyncIterator[GrpcUplink]:
-    """Open a channel, which connects when it is first used."""
-    async with grpc.aio.insecure_channel(f"{address.host}:{address.port}", options=_OPTIONS) as channel:
-        yield GrpcUplink(channel, device, patience_s=patience_s)
+async def open_uplink(
+    address: Address,
+    device: DeviceId,
+    trust: Trust,
+    credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
+    *,
+    patience_s: float = 30.0,
+    forged: Callable[[], None] = lambda: None,
+) -> AsyncIterator[GrpcUplink]:
+    """Open a channel, which connects when it is first used; without credentials it has no TLS, for loopback."""
+    place = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+
+    def connect() -> grpc.aio.Channel:
+        proof = credentials()
+        if proof is None:
+            return grpc.aio.insecure_channel(place, options=_OPTIONS)
+        return grpc.aio.secure_channel(place, proof, options=_OPTIONS)
+
+    uplink = GrpcUplink(connect, device, trust, patience_s=patience_s, forged=forged)
+    try:
+        yield uplink
+    finally:
+        await uplink.close()
 
 
 def _read(file: IO[bytes]) -> bytes:

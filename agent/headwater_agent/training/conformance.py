@@ -8,6 +8,9 @@ import onnxruntime
 from headwater_wire.errors import Malformed
 from headwater_wire.tensors import read_tensors
 
+from headwater_agent.training import graph_check
+from headwater_agent.training.errors import NotPossible
+
 _SILENT = 4  # what goes wrong is told in the answer
 
 Floats = npt.NDArray[np.float64]
@@ -23,6 +26,10 @@ def problem_with(onnx_path: Path, reference_path: Path, tolerance: float) -> str
     wanted = {name.removeprefix("output."): value for name, value in reference.items() if name.startswith("output.")}
     if not wanted:
         return f"the reference {reference_path.name} names no outputs to compare with"
+    try:
+        graph_check.check(onnx_path)
+    except NotPossible as error:
+        return str(error)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     try:

@@ -1,5 +1,6 @@
 """Does one job after the other, and keeps what the next one is likely to need: a dataset and a prepared model."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from headwater_wire.manifest import Manifest
 from headwater_wire.messages import DatasetCard
 from headwater_wire.tensors import open_vector
 
-from headwater_agent.training import demand
+from headwater_agent.core.policy import Floor
+from headwater_agent.training import demand, floors
 from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset, stamp
 from headwater_agent.training.engine import Bundle, Engine, Session, Vector
@@ -63,6 +65,7 @@ class Desk:
         if job.plan.train and job.plan.codec not in codecs.NAMES:
             raise NotPossible(f"this agent knows no codec {job.plan.codec!r} (it knows {', '.join(codecs.NAMES)})")
         dataset = self._open(job.dataset)
+        floors.check_examples(dataset.name, dataset.count, job.plan, job.floor)
         demand.check(dataset, description)
         steps = 1 + steps_of(dataset.count, job.plan)
         say(Stepped(1, steps, 0.0))  # loading took long, perhaps, and preparing the model may too
@@ -71,14 +74,16 @@ class Desk:
         )
 
         def report(step: int, _: int, loss: float) -> None:
-            say(Stepped(1 + step, steps, loss))
+            say(Stepped(1 + step, steps, loss if job.floor == Floor() else 0.0))  # a batch may be one example
 
         result = update(session, dataset, base, job.plan, report, description.loss.kind)
         if result.delta is None:
-            return Trained(result.metrics, None)
+            return Trained(floors.told(result.metrics, job.floor), None)
+        # Never of the task's seed: whoever knows the noise can take it away.
+        floors.protect(result.delta, job.floor, seed=int.from_bytes(os.urandom(32)))
         delta_path = Path(job.delta_path)
         codecs.write_delta(delta_path, result.delta, job.plan.codec)
-        return Trained(result.metrics, digests.of_file(delta_path))
+        return Trained(floors.told(result.metrics, job.floor), digests.of_file(delta_path))
 
     def _inspect(self, config: DatasetConfig) -> Inspected:
         try:

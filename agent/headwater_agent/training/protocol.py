@@ -4,12 +4,14 @@ No numpy here: the daemon imports this module.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, check_digest
 from headwater_wire.messages import Blob, Column, DatasetCard, Metrics, Plan
+
+from headwater_agent.core.policy import Floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Train:
     delta_path: str
     dataset: DatasetConfig
     plan: Plan
+    floor: Floor = field(default_factory=Floor)  # what the box's owner wants of it, whatever the plan says
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ def load(line: bytes) -> Job | Reply:
             case "Train":
                 files = tuple((check_digest(digest), str(path)) for digest, path in tree["files"])
                 tree |= {"files": files, "dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
+                tree["floor"] = Floor(**tree["floor"])
             case "Inspect":
                 tree["dataset"] = _dataset(tree["dataset"])
             case "Stepped":

@@ -1,22 +1,30 @@
-"""The training child: jobs in on stdin, replies out on what was stdout, one JSON line each, until stdin closes."""
+"""The training child: jobs in on stdin, replies out on what was stdout, one JSON line each, until stdin closes.
+
+What it imports up here starts no thread: it confines itself first, and then imports the rest.
+"""
 
 import argparse
 import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
-from typing import BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from headwater_wire.crashpoint import crashpoint
+from headwater_wire.telemetry import tell_nobody
 
-from headwater_agent.training import protocol
-from headwater_agent.training.desk import Desk
+from headwater_agent.training import confinement, limits, protocol
 from headwater_agent.training.engines import MEMORY, NAMES, engine
 from headwater_agent.training.errors import NotPossible, WentWrong
 from headwater_agent.training.lifeline import die_with_parent
 from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Train
+
+if TYPE_CHECKING:
+    from headwater_agent.training.desk import Desk
 
 _PROGRESS_EVERY_S = 0.25
 _log = logging.getLogger("headwater.worker")
@@ -49,6 +57,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="headwater_agent.training.worker", description=__doc__)
     arguments.add_argument("--engine", choices=NAMES, default="portable")
     arguments.add_argument("--memory", choices=MEMORY, default="normal")
+    arguments.add_argument("--confinement", choices=confinement.MODES, default="preferred")
+    arguments.add_argument("--readable", action="append", type=Path, default=[], metavar="PATH", help="may be repeated")
+    arguments.add_argument("--output", type=Path, metavar="FOLDER", help="the only place to write to")
+    arguments.add_argument("--output-limit", type=int, default=limits.OUTPUT_BYTES, metavar="BYTES")
+    arguments.add_argument("--memory-limit", type=int, metavar="BYTES")
     chosen = arguments.parse_args()
     parent = os.getppid()
     die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps
@@ -56,17 +69,39 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
     jobs, out = take_descriptors()
     line = Line(out, parent)
+    tell_nobody()
+    os.environ.pop("ORT_LOAD_CONFIG_FROM_MODEL", None)  # a model brings numbers, no settings
+    objection = confinement.objection(chosen.confinement)
+    if chosen.confinement != "off":
+        confine(chosen)
+    from headwater_agent.training.desk import Desk  # only now: NumPy starts threads, which would stay unconfined
+
     desk = Desk(lambda: engine(chosen.engine, chosen.memory))
     with suppress(BrokenPipeError):  # nobody listens any more
         for text in jobs:
-            line.send(answer(text, desk, line))
+            line.send(answer(text, desk, line, objection))
     desk.close()
 
 
-def answer(text: bytes, desk: Desk, line: Line) -> Reply:
-    """Do the job in a line. Whatever happens there is an answer, and it is a sentence."""
+def confine(chosen: argparse.Namespace) -> None:
+    """Give up what the jobs don't need."""
+    output = (chosen.output,) if chosen.output else ()
+    for path in output:
+        tempfile.tempdir = str(path)  # where the native engine builds its graphs
+    grounds = confinement.Grounds(tuple(chosen.readable), output)
+    confinement.confine(grounds, output_bytes=chosen.output_limit, memory_bytes=chosen.memory_limit)
+
+
+def answer(text: bytes, desk: "Desk", line: Line, objection: str = "") -> Reply:
+    """Do the job in a line; an objection is to all that reads what came from the network.
+
+    Whatever happens there is an answer, and it is a sentence.
+    """
     try:
-        reply = desk.do(_job(text), line.step)
+        job = _job(text)
+        if objection and not isinstance(job, Inspect):
+            return Refused(objection)
+        reply = desk.do(job, line.step)
     except NotPossible as error:
         return Refused(str(error))
     except WentWrong as error:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import audit, device, model, rollout, run, serve
+from headwater.cli import audit, broker, device, login, model, rollout, run, serve, token
 from headwater.cli import version as versions
 from headwater.errors import HeadwaterError
 
@@ -21,6 +21,11 @@ app = typer.Typer(
     epilog="Example: headwater device list",
 )
 app.command(epilog="Example: headwater serve --data-dir /var/lib/headwater")(serve.serve)
+app.command("broker-config", epilog="Example: headwater broker-config --to /etc/mosquitto/headwater --group mosquitto")(
+    broker.config
+)
+app.command(epilog="Example: headwater login https://control.example:8080 --ca-fingerprint sha256:…")(login.login)
+app.command(epilog="Example: headwater logout")(login.logout)
 for name, group in (
     ("model", model.app),
     ("version", versions.app),
@@ -28,6 +33,7 @@ for name, group in (
     ("run", run.app),
     ("rollout", rollout.app),
     ("audit", audit.app),
+    ("token", token.app),
 ):
     app.add_typer(group, name=name)
 if find_spec("headwater.cli.demo"):  # not in every installation

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headwater.cli.output import out
 from headwater.errors import HeadwaterError
 
+if TYPE_CHECKING:
+    from headwater.demo.processes import Endpoints
+
 _LOST_AFTER_S = 2.0
-_NEEDED = ("numpy", "onnx", "onnxruntime", "fastapi", "aiomqtt", "grpc")
+_NEEDED = ("numpy", "onnx", "onnxruntime", "fastapi", "aiomqtt", "cryptography", "grpc")
 
 
 class NotInstalled(HeadwaterError):
@@ -82,7 +85,6 @@ def demo(
 
 
 def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path, stop: FirstStop) -> bool:
-    from headwater.client import Client
     from headwater.demo import problem, processes, story, table
 
     posed = problem.pose(data, devices)
@@ -93,7 +95,7 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path, sto
         running = stack.enter_context(processes.all_stopped([]))
         stack.callback(stop.ignore)
         fleet = story.start(posed, devices, state, running, out)
-        client = stack.enter_context(Client(fleet.endpoints.http))
+        client = stack.enter_context(fleet.endpoints.client())
         federated = story.train(client, posed, rounds, state, out)
         exported = client.versions.export(federated.run.version, to / "model.onnx")
         others = story.compare(client, posed, rounds, federated.run.spec.base, fleet, out)
@@ -103,18 +105,21 @@ def _run(rounds: int, devices: int, data: Path | None, keep: bool, to: Path, sto
         out.print(table.picture(result))
         out.print(f"the merged model, checked with plain onnxruntime: [bold]{exported.resolve()}[/]", soft_wrap=True)
         if keep:
-            _linger(fleet.endpoints.http, state)
+            _linger(fleet.endpoints, state)
     return result.wins
 
 
-def _linger(url: str, state: Path) -> None:
-    out.print(f"\nStill running; in another terminal:\n  export HEADWATER_URL={url}")
+def _linger(at: "Endpoints", state: Path) -> None:
+    out.print("\nStill running; in another terminal:")
+    for name, value in at.env.items():
+        told = f"$(cat {state / 'control-plane' / 'admin.token'})" if name == "HEADWATER_TOKEN" else value
+        out.print(f"  export {name}={told}", soft_wrap=True, markup=False)
     if sys.prefix != sys.base_prefix:
         out.print(f"  source {Path(sys.prefix) / 'bin/activate'}", soft_wrap=True)
     for command in ("device list", "run list", "version list digits", "rollout list", "device show box-1"):
         out.print(f"  headwater {command}")
     out.print(
-        f"API page {url}/docs, boxes and logs in {state}\nCtrl-C stops everything and removes that folder.",
+        f"API page {at.http}/docs, boxes and logs in {state}\nCtrl-C stops everything and removes that folder.",
         soft_wrap=True,
     )
     signal.pause()

@@ -1,11 +1,14 @@
 """headwater device …"""
 
+import sys
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
 
-from headwater.cli.options import AsJson, Url, connect, labels
+from headwater.cli.durations import duration_s
+from headwater.cli.options import AsJson, Url, by_flag, connect, labels
 from headwater.cli.output import ago, as_json, out, size, table
 from headwater.records import Dataset, Device, DeviceDetail
 
@@ -30,7 +33,7 @@ def list_(
     elif not devices and label:
         out.print("no device has these labels: headwater device list shows all")
     elif not devices:
-        out.print("no devices: start an agent with `headwater-agent run --config FILE`")
+        out.print("no devices: invite a box by `headwater device invite`, and start its agent")
     else:
         out.print(table(("DEVICE", "STATE", "LABELS", "DATASETS", "MACHINE", "SEEN"), map(_row, devices)))
 
@@ -48,6 +51,68 @@ def show(
         as_json(detail)
     else:
         describe(detail)
+
+
+@app.command("invite", epilog="Example: headwater device invite --label site=north --ttl 2h")
+def invite(
+    device: Annotated[str, typer.Option(help="The one device it is for, even if there is one of that id.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="key=value, which the box then has for good.")] = None,
+    uses: Annotated[int, typer.Option(min=1, help="For how many boxes.")] = 1,
+    ttl: Annotated[str, typer.Option(help="How long it is good: 30m, 1h, 7d.")] = "1h",
+    host: Annotated[str, typer.Option(help="How the box reaches the control plane, if not as you do.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the invitation alone, for scripts.")] = False,
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Invite a box: prints one line to paste there. Whoever has it can enrol a box, so send it as a secret."""
+    with connect(url) as client, by_flag(labels="--label", ttl_s="--ttl"):
+        reach = host or urlsplit(client.url).hostname or ""
+        invited = client.devices.invite(device, labels=labels(label), uses=uses, ttl_s=duration_s(ttl), host=reach)
+    if json:
+        as_json(invited)
+    elif quiet:
+        sys.stdout.write(f"{invited.token}\n")
+    else:
+        boxes = "one box" if uses == 1 else f"{uses} boxes"
+        out.print(f"for {device or boxes}, until {invited.expires_at:%Y-%m-%d %H:%M:%S} UTC; on the box:", markup=False)
+        sys.stdout.write(f"headwater-agent enroll {invited.token}\n")  # never wrapped: it is to be pasted
+
+
+@app.command("invites", epilog="Example: headwater device invites")
+def invites(json: AsJson = False, url: Url = None) -> None:
+    """List the invitations, and how often each was used."""
+    with connect(url) as client:
+        found = client.devices.invites()
+    if json:
+        as_json(found)
+    elif not found:
+        out.print("no invitations: headwater device invite makes one")
+    else:
+        rows = [
+            (one.id, one.device or "any", one.labels, f"{one.used}/{one.uses}", one.expires_at, one.created_by)
+            for one in found
+        ]
+        out.print(table(("INVITE", "DEVICE", "LABELS", "USED", "EXPIRES", "BY"), rows))
+
+
+@app.command("disable", epilog="Example: headwater device disable box-1 --reason stolen")
+def disable(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+    url: Url = None,
+) -> None:
+    """Shut a device out now: its connections end, its tasks and unmerged deltas are dropped."""
+    with connect(url) as client:
+        client.devices.disable(device, reason)
+    out.print(f"{device} is shut out; headwater device enable {device} lets it in again", markup=False)
+
+
+@app.command("enable", epilog="Example: headwater device enable box-1")
+def enable(device: Annotated[str, typer.Argument(help="The device's id.")], url: Url = None) -> None:
+    """Let a device in again that was shut out, with the certificate it has."""
+    with connect(url) as client:
+        client.devices.enable(device)
+    out.print(f"{device} may come in again", markup=False)
 
 
 def describe(detail: DeviceDetail) -> None:
@@ -86,6 +151,13 @@ def _describe_box(detail: DeviceDetail) -> None:
     out.print(f"{box.hostname}: {machine}", markup=False)
     engines = ", ".join(device.engines) or "none"
     out.print(f"agent {box.agent_version}, Python {box.python_version}, engines: {engines}", markup=False)
+    if device.unconfined:
+        out.print(f"its kernel can't confine a training fully: it lacks {', '.join(device.unconfined)}", markup=False)
+    if detail.certificate_ends:
+        out.print(f"certificate until {detail.certificate_ends:%Y-%m-%d}", markup=False)
+    if detail.disabled_at:
+        why = f": {detail.disabled_reason}" if detail.disabled_reason else ""
+        out.print(f"shut out {ago(detail.disabled_at)}{why}", markup=False)
     for key, value in device.labels.items():
         out.print(f"label {key}={value}")
     for card in device.datasets:

@@ -16,7 +16,11 @@ ENDPOINTS = Path("headwater-data") / "endpoints.json"  # where `headwater serve`
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", envvar="HEADWATER_URL", help=f"The control plane; else ./{ENDPOINTS} or {DEFAULT_URL}."),
+    typer.Option(
+        "--url",
+        envvar="HEADWATER_URL",
+        help=f"The control plane; else ./{ENDPOINTS}, your last login, or {DEFAULT_URL}.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -30,7 +34,10 @@ class Stale(HeadwaterError):
 
 @contextmanager
 def connect(url: str | None) -> Iterator[Client]:
-    """Give a client for the address given, else for the control plane started in this folder, else the default one."""
+    """Give a client for the address given, else for the control plane started in this folder, else of the last login.
+
+    Without any of these it is the default address. Token and CA are those that belong to the address.
+    """
     found = None if url else _started_here()
     with Client(url or found) as client:
         try:

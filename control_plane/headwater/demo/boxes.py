@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.demo.processes import Agent, Endpoints
+from headwater.client import Client
+from headwater.demo.processes import Agent, Endpoints, Enrolment
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Box:
         """Start its agent."""
         return Agent(self.config, log=self.folder / "agent.log", env=env, prefix=prefix)
 
+    def enrol(self, client: Client) -> Enrolment:
+        """Begin to get it its certificate, by an invitation that is for it alone."""
+        invited = client.devices.invite(device=self.id)
+        return Enrolment(self.config, invited.token, log=self.folder / "enrol.log")
+
 
 def make_box(
     folder: Path,
@@ -39,7 +45,7 @@ def make_box(
     labels: Mapping[str, str] | None = None,
     engine: str = "portable",
 ) -> Box:
-    """Write a box's configuration; `datasets` is TOML, and its relative paths start at `folder`."""
+    """Write the configuration of a box to be enrolled; `datasets` is TOML, and its relative paths start at `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     box = Box(device, folder)
     lines = [
@@ -50,10 +56,7 @@ def make_box(
         "[agent.labels]",
         *(f"{key} = {json.dumps(value)}" for key, value in (labels or {}).items()),
         "",
-        "[control_plane]",
-        f"broker = {json.dumps(endpoints.mqtt)}",
-        f"gateway = {json.dumps(endpoints.grpc)}",
-        "",
+        *([] if endpoints.secure else _insecure(endpoints)),
         "[training]",
         f"engine = {json.dumps(engine)}",
         "",
@@ -61,3 +64,13 @@ def make_box(
     ]
     box.config.write_text("\n".join(lines), encoding="utf-8")
     return box
+
+
+def _insecure(endpoints: Endpoints) -> list[str]:
+    return [
+        "[control_plane]",
+        "insecure = true",
+        f"broker = {json.dumps(endpoints.mqtt)}",
+        f"gateway = {json.dumps(endpoints.grpc)}",
+        "",
+    ]

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -109,7 +109,25 @@ class Endpoints:
     http: str  # a URL
     grpc: str  # host:port
     mqtt: str  # a URL
+    enrol: str  # host:port; "" without TLS
     pid: int
+    token: str | None = field(default=None, repr=False)  # the first admin's
+    ca: Path | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Say whether there is TLS, so that who comes must prove who they are."""
+        return self.http.startswith("https://")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What lets the command line in as the first admin."""
+        secrets = {"HEADWATER_TOKEN": self.token or "", "HEADWATER_CA": str(self.ca)} if self.secure else {}
+        return {"HEADWATER_URL": self.http, **secrets}
+
+    def client(self, timeout_s: float = 30.0) -> Client:
+        """Open the door as the first admin."""
+        return Client(self.http, token=self.token, ca=self.ca, timeout_s=timeout_s)
 
 
 class ControlPlane(Process):
@@ -123,15 +141,20 @@ class ControlPlane(Process):
         env: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         at: Endpoints | None = None,
+        secure: bool = True,
     ) -> None:
         """Start one; `at` takes the ports of an earlier one, `prefix` is put before the command."""
         ports = {
-            "http": at.http.removeprefix("http://") if at else "127.0.0.1:0",
+            "http": at.http.partition("://")[2] if at else "127.0.0.1:0",
             "grpc": at.grpc if at else "127.0.0.1:0",
-            "mqtt": at.mqtt.removeprefix("mqtt://") if at else "127.0.0.1:0",
+            "mqtt": at.mqtt.partition("://")[2] if at else "127.0.0.1:0",
+            "enrol": at.enrol if at and at.enrol else "127.0.0.1:0",
         }
         flags = [word for name, address in ports.items() for word in (f"--{name}", address)]
         self._endpoints_file = data_dir / "endpoints.json"
+        self._token_file = data_dir / "admin.token"
+        self._ca = data_dir / "ca" / "root.pem"
+        flags += ["--admin-token-file", str(self._token_file)] if secure else ["--insecure"]
         command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data_dir), *flags, *arguments]
         super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env)
 
@@ -150,7 +173,9 @@ class ControlPlane(Process):
             tree = json.loads(self._endpoints_file.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        found = Endpoints(tree["http"], tree["grpc"], tree["mqtt"], tree["pid"])
+        found = Endpoints(tree["http"], tree["grpc"], tree["mqtt"], tree["enrol"], tree["pid"])
+        if found.secure:
+            found = replace(found, token=self._token_file.read_text().strip(), ca=self._ca)
         ours = found.pid == self.pid or _parent_of(found.pid) == self.pid  # under a prefix it is our grandchild
         return found if ours else None
 
@@ -164,6 +189,20 @@ class Agent(Process):
         """Start one with a configuration file."""
         command = [sys.executable, "-m", "headwater_agent", "run", "--config", str(config)]
         super().__init__(f"the agent of {config.parent.name}", [*prefix, *command], log, env)
+
+
+class Enrolment(Process):
+    """`headwater-agent enroll`, which ends by itself."""
+
+    def __init__(self, config: Path, invitation: str, *, log: Path) -> None:
+        """Begin to enrol the box of a configuration file."""
+        command = [sys.executable, "-m", "headwater_agent", "enroll", "--config", str(config), invitation]
+        super().__init__(f"the enrolment of {config.parent.name}", command, log)
+
+    def done(self) -> None:
+        """Wait until it has worked; raise `ProcessError`."""
+        if code := self.wait(READY_WITHIN_S):
+            raise ProcessError(f"{self.name} ended with exit code {code}:\n{self.tail()}")
 
 
 @contextmanager
@@ -193,7 +232,7 @@ def registered(client: Client, devices: Sequence[str], processes: Sequence[Proce
 
 def _is_ready(endpoints: Endpoints) -> bool:
     try:
-        with Client(endpoints.http, timeout_s=5.0) as client:
+        with endpoints.client(timeout_s=5.0) as client:
             return client.health().ready
     except HeadwaterError:
         return False

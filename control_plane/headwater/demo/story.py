@@ -91,7 +91,9 @@ def start(problem: Problem, devices: int, state: Path, processes: list[Process],
         labels = {"role": "edge" if edge else CENTRAL, "box": name}
         boxes.append(make_box(folder, name, endpoints, problem.dataset(Path("digits.npz")), labels=labels))
     fleet = Fleet(endpoints, tuple(boxes[:devices]), boxes[devices])
-    with console.status(f"starting {len(boxes)} agents …"), Client(endpoints.http) as client:
+    with console.status(f"enrolling and starting {len(boxes)} agents …"), endpoints.client() as client:
+        for enrolment in [box.enrol(client) for box in boxes]:
+            enrolment.done()
         agents: list[Agent] = [box.start() for box in boxes]
         processes.extend(agents)
         registered(client, [box.id for box in boxes], processes)

@@ -39,4 +39,5 @@ def assignment(run: Run, record: Round, task: TaskRecord, bundle: Bundle, base: 
             proximal=spec.proximal,
         ),
         deadline_ms=int(task.deadline.timestamp() * 1000),
+        labels=tuple(sorted(spec.cohort)),
     )

@@ -17,6 +17,7 @@ class Device:
     inventory: Inventory = field(default_factory=Inventory)
     datasets: tuple[DatasetCard, ...] = ()
     engines: tuple[str, ...] = ()
+    unconfined: tuple[str, ...] = ()  # what its kernel lacks to confine a training
     hello_hash: str = ""
     revision: int = 0
     held_revision: int = 0  # what its last heartbeat or Sync showed
@@ -62,6 +63,7 @@ def registered(known: Device | None, device: DeviceId, hello: Hello, hello_hash:
         inventory=hello.inventory,
         datasets=hello.datasets,
         engines=hello.engines,
+        unconfined=hello.unconfined,
         hello_hash=hello_hash,
         last_seen=at,
     )

@@ -35,3 +35,7 @@ class SystemIds:
         self._last = max(self._last + 1, now)
         digits = ((self._last >> 5 * place) & 31 for place in reversed(range(_LENGTH)))
         return f"{prefix}-{''.join(_ALPHABET[digit] for digit in digits)}"
+
+    def secret(self) -> bytes:
+        """Draw 32 bytes that nobody can guess."""
+        return secrets.token_bytes(32)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from headwater_wire.errors import WireError
+from headwater_wire.telemetry import tell_nobody
 
 from headwater_control import strategies
 from headwater_control.compiler.errors import CompileError
@@ -93,6 +94,7 @@ def main() -> None:
     """Serve until stdin ends: then stop at once, also in the middle of a job, since the parent is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, sent to the whole group
         signal.signal(number, signal.SIG_IGN)
+    tell_nobody()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not look like an answer
     jobs: queue.Queue[str] = queue.Queue(maxsize=1)

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aiomqtt
-from headwater_wire.convert import deployment_to, task_to
+from headwater_wire.convert import order_to
+from headwater_wire.messages import Order, Withdrawal
+from headwater_wire.signing import Signer
 from headwater_wire.topics import down
 from headwater_wire.v1 import fleet_pb2 as fleet
 from paho.mqtt.packettypes import PacketTypes
@@ -25,8 +27,10 @@ _ACKNOWLEDGED_WITHIN_S = 10.0
 class MqttPublisher:
     """Implements ports.Publisher: `publish` only queues, `run` sends."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, signer: Callable[[], Signer]) -> None:
+        """Send over `link`; `signer` gives the key that signs at the moment."""
         self._link = link
+        self._signer = signer
         self._queue: asyncio.Queue[tuple[float, Downward]] = asyncio.Queue(QUEUE)
 
     async def publish(self, messages: Sequence[Downward]) -> None:
@@ -58,7 +62,7 @@ class MqttPublisher:
             if left_s < 1:
                 log.info("dropped a message for %s that waited %d s for the broker", message.device, EXPIRY_S)
                 continue
-            topic, payload = encode(message)
+            topic, payload = encode(message, self._signer())
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = int(left_s)
             await client.publish(topic, payload, qos=1, properties=properties, timeout=_ACKNOWLEDGED_WITHIN_S)
@@ -70,16 +74,15 @@ async def _notice(client: aiomqtt.Client) -> None:
         pass
 
 
-def encode(message: Downward) -> tuple[str, bytes]:
-    """Give a message's topic and payload."""
+def encode(message: Downward, signer: Signer) -> tuple[str, bytes]:
+    """Give a message's topic and payload, signed if it is an order."""
     match message:
         case Assign(device, revision, task):
-            return down(device, "task"), fleet.TaskMessage(revision=revision, assign=task_to(task)).SerializeToString()
+            kind, order = "task", Order(device, revision, task)
         case Withdraw(device, revision, task_id, reason):
-            cancel = fleet.Cancel(task=task_id, reason=reason)
-            return down(device, "task"), fleet.TaskMessage(revision=revision, cancel=cancel).SerializeToString()
+            kind, order = "task", Order(device, revision, Withdrawal(task_id, reason))
         case Deploy(device, revision, deployment):
-            body = fleet.DeploymentMessage(revision=revision, deployment=deployment_to(deployment))
-            return down(device, "deployment"), body.SerializeToString()
+            kind, order = "deployment", Order(device, revision, deployment)
         case Ring(device, revision):
             return down(device, "sync"), fleet.SyncRing(revision=revision).SerializeToString()
+    return down(device, kind), signer.order(order_to(order)).SerializeToString()

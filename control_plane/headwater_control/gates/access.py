@@ -9,14 +9,16 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, check_name
 from headwater_wire.topics import down_filter, parse
 
+from headwater_control import certificates
 from headwater_control.link import CLIENT_PREFIX
+from headwater_control.service.roll import Roll
 
 Action = Literal["publish", "subscribe"]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """The broker's rules. The control plane itself is known by credentials drawn anew at each start."""
+class OpenAccess:
+    """The rules on loopback without TLS: the control plane is known by credentials drawn anew at each start."""
 
     username: str = "control"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -28,9 +30,27 @@ class Access:
             return username == self.username and password is not None and hmac.compare_digest(password, wanted)
         return is_device(client)
 
-    def may_use(self, client: str, action: Action, topic: str) -> bool:
-        """Tell whether `client`, once connected, may publish to a topic or subscribe to a filter."""
-        return client.startswith(CLIENT_PREFIX) or allowed(client, action, topic)
+
+@dataclass(frozen=True, slots=True)
+class CertifiedAccess:
+    """The rules with TLS: a client is whom its certificate names, whatever it says."""
+
+    roll: Roll
+
+    def may_connect(self, client: str, certificate: bytes) -> bool:
+        """Let in who comes under its certificate's name (DER, verified) and is not shut out."""
+        try:
+            who = certificates.from_der(certificate)
+        except Malformed:
+            return False
+        if who.device is None:
+            return client.startswith(CLIENT_PREFIX)
+        return client == who.device and not self.roll.barred.bars(who.device, who.serial)
+
+
+def may_use(client: str, action: Action, topic: str) -> bool:
+    """Tell whether `client`, once connected, may publish to a topic or subscribe to a filter."""
+    return client.startswith(CLIENT_PREFIX) or allowed(client, action, topic)
 
 
 def is_device(client: str) -> bool:

@@ -10,11 +10,12 @@ from typing import Any
 import grpc
 from headwater_wire.convert import answer_to, offer_from, receipt_to, sync_from
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import DeviceId, check_digest, check_name
+from headwater_wire.ids import check_digest
 from headwater_wire.messages import Offer, Receipt
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
+from headwater_control.gates.peers import Peers
 from headwater_control.gates.status import Code, Full, Refused, answered
 from headwater_control.service import deltas
 from headwater_control.service.sync import sync
@@ -53,6 +54,7 @@ class GrpcGate(stubs.GatewayServicer):
     """Serves devices: so many uploads and fetches at the same time; more are told when to come back."""
 
     world: World
+    peers: Peers
     uploads: int = 16
     fetches: int = 64
     patience: Patience = field(default_factory=Patience)
@@ -61,15 +63,19 @@ class GrpcGate(stubs.GatewayServicer):
     async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802 (the contract's name)
         """Take reports, tell what the device should hold."""
         async with answered(context, "Sync"), asyncio.timeout(self.patience.sync_s):
-            return answer_to(await sync(self.world, sync_from(request)))
+            with self.peers.call(context, request.device):
+                answer = await sync(self.world, sync_from(request))
+            signer = self.world.keyring.signer(self.world.clock.now())
+            response = answer_to(answer, signer.order)
+            response.keys.CopyFrom(signer.keys())
+            return response
         raise AssertionError("answered() has aborted the call")
 
     async def Fetch(self, request: pb.FetchRequest, context: Context) -> None:  # noqa: N802
         """Stream a blob that the device needs, from an offset to its end."""
         async with answered(context, "Fetch"):
-            device = DeviceId(check_name(request.device, "device"))
             digest = check_digest(request.digest)
-            with self._admitted("fetches", self.fetches):
+            with self.peers.call(context, request.device) as device, self._admitted("fetches", self.fetches):
                 async with asyncio.timeout(self.patience.read_s) as deadline:
                     task = await deltas.may_fetch(self.world, device, digest)
                     size = await self.world.blobs.size(digest)
@@ -93,9 +99,10 @@ class GrpcGate(stubs.GatewayServicer):
             with self._admitted("uploads", self.uploads):
                 async with asyncio.timeout(self.patience.part_s) as deadline:
                     offer = _offer(await context.read())
-                    answer = await deltas.offer(self.world, offer)
-                    if isinstance(answer, deltas.Expected):
-                        answer = await self._take(offer, answer, deadline, context)
+                    with self.peers.call(context, offer.device):
+                        answer = await deltas.offer(self.world, offer)
+                        if isinstance(answer, deltas.Expected):
+                            answer = await self._take(offer, answer, deadline, context)
                     await context.write(pb.UploadReply(receipt=receipt_to(answer)))
 
     async def _take(
@@ -138,12 +145,18 @@ def _chunk(part: object, offset: int, size: int) -> bytes:
 
 
 @asynccontextmanager
-async def serve(gate: GrpcGate, host: str, port: int, *, grace_s: float = 1.5) -> AsyncIterator[int]:
-    """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had."""
+async def serve(
+    gate: GrpcGate, host: str, port: int, credentials: grpc.ServerCredentials | None = None, *, grace_s: float = 1.5
+) -> AsyncIterator[int]:
+    """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had.
+
+    Without `credentials` there is no TLS: for loopback.
+    """
     server = grpc.aio.server(options=OPTIONS)
     stubs.add_GatewayServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated
     try:
-        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        bound = server.add_secure_port(place, credentials) if credentials else server.add_insecure_port(place)
     except RuntimeError as error:
         raise OSError("it is in use, or no address of this machine") from error
     await server.start()

@@ -62,6 +62,7 @@ class MqttGate:
 
     world: World
     link: Link
+    shared: str = CONTROL_FILTER  # what replicas subscribe to together
     tally: Tally = field(default_factory=Tally)
     subscribed: asyncio.Event = field(default_factory=asyncio.Event)
     _complained_at: float = float("-inf")
@@ -79,9 +80,9 @@ class MqttGate:
         acknowledge = acknowledge_by_hand(client)
         beats: asyncio.Queue[_Waiting] = asyncio.Queue(_BEATS)
         arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]] = asyncio.Queue(_ARRIVALS)
-        codes = await client.subscribe(CONTROL_FILTER, qos=1)
+        codes = await client.subscribe(self.shared, qos=1)
         if refused := [code for code in codes if _value(code) >= 128]:  # aiomqtt doesn't raise on a refusal
-            raise aiomqtt.MqttError(f"the broker refused the subscription to {CONTROL_FILTER}: {refused[0]}")
+            raise aiomqtt.MqttError(f"the broker refused the subscription to what devices say: {refused[0]}")
         log.info("listening to devices on %s:%d", self.link.host, self.link.port)
         self.subscribed.set()
         try:
@@ -103,6 +104,8 @@ class MqttGate:
         async for message in client.messages:  # never waits here: aiomqtt's own queue has no bound
             try:
                 device, way, kind = parse(str(message.topic))
+                if device in self.world.roll.barred.devices:  # a broker elsewhere may not know yet
+                    raise Malformed(f"device {device} is shut out")
                 if way != "up":
                     raise Malformed(f"{message.topic} is a downward topic")
                 if isinstance(message.payload, bytes) and len(message.payload) > _PAYLOAD_BYTES:

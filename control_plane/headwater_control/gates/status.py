@@ -11,7 +11,7 @@ from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
 
 from headwater_control.ports import Busy, TakenOver
-from headwater_control.service.errors import Conflict, NotFound, ServiceError
+from headwater_control.service.errors import Conflict, Forbidden, NotFound, ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def code_of(error: Exception) -> grpc.StatusCode:
             return Code.ABORTED
         case NotFound():
             return Code.NOT_FOUND
+        case Forbidden():
+            return Code.PERMISSION_DENIED
         case Conflict():
             return Code.FAILED_PRECONDITION
         case WireError() | ServiceError():

@@ -2,6 +2,8 @@
 
 from headwater_control.ports.blobs import Blobs, Staging, TakenOver
 from headwater_control.ports.chance import Clock, Ids
+from headwater_control.ports.issuer import Issued, Issuer, NotOurs, Shown
+from headwater_control.ports.keyring import Keyring
 from headwater_control.ports.offload import (
     Checked,
     CheckedRow,
@@ -12,6 +14,7 @@ from headwater_control.ports.offload import (
     OffloadFailed,
     Unusable,
 )
+from headwater_control.ports.provider import IdentityProvider, ProviderAway, Unproven
 from headwater_control.ports.publisher import Assign, Deploy, Downward, Publisher, Ring, Withdraw
 from headwater_control.ports.store import (
     AlreadyExists,
@@ -20,12 +23,15 @@ from headwater_control.ports.store import (
     Busy,
     Devices,
     Fenced,
+    Invites,
     Labels,
+    Members,
     Models,
     Rollouts,
     Runs,
     Store,
     Tasks,
+    Tokens,
     Transaction,
 )
 
@@ -43,23 +49,34 @@ __all__ = [
     "Devices",
     "Downward",
     "Fenced",
+    "IdentityProvider",
     "Ids",
     "ImportJob",
     "Imported",
+    "Invites",
+    "Issued",
+    "Issuer",
+    "Keyring",
     "Labels",
+    "Members",
     "MergeJob",
     "Models",
+    "NotOurs",
     "Offload",
     "OffloadFailed",
+    "ProviderAway",
     "Publisher",
     "Ring",
     "Rollouts",
     "Runs",
+    "Shown",
     "Staging",
     "Store",
     "TakenOver",
     "Tasks",
+    "Tokens",
     "Transaction",
+    "Unproven",
     "Unusable",
     "Withdraw",
 ]

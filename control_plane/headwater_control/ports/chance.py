@@ -19,3 +19,6 @@ class Ids(Protocol):
 
     def new(self, prefix: str) -> str:
         """Make an identifier such as `run-3k9x0c2m1q`, unique and sortable by time of making."""
+
+    def secret(self) -> bytes:
+        """Draw 32 bytes that nobody can guess."""

@@ -9,7 +9,9 @@ from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, Ta
 from headwater_wire.messages import Blob, Metrics, Progress
 
 from headwater_control.core.audit import Caller, Deed, Entry, Head
+from headwater_control.core.authority import ApiToken
 from headwater_control.core.fleet import Beat, Device
+from headwater_control.core.identity import Barred, Certificate, Invite, Standing
 from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
@@ -142,6 +144,9 @@ class Tasks(Protocol):
     ) -> bool:
         """End an open task; say False, changing nothing, if it has ended already. A delta's size becomes bytes_up."""
 
+    async def drop(self, task: TaskId, *, at: datetime, reason: str) -> bool:
+        """Cancel one that has succeeded, and forget its delta; say False, changing nothing, if it has not."""
+
     async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
         """Note phases and steps of open tasks, many at once; of others', or of ended tasks, nothing."""
 
@@ -187,6 +192,60 @@ class Audit(Protocol):
         """Say where the chain ends, as kept apart from the entries."""
 
 
+class Tokens(Protocol):
+    """API tokens. None is ever deleted, so that a name in the audit log stays one token's."""
+
+    async def add(self, token: ApiToken) -> None:
+        """Insert; raise `AlreadyExists` if the id or the name is taken."""
+
+    async def get(self, token: str, *, lock: bool = False) -> ApiToken | None:
+        """Read one by id."""
+
+    async def all(self) -> tuple[ApiToken, ...]:
+        """List them, revoked ones too, by id."""
+
+    async def revoke(self, token: str, at: datetime) -> None:
+        """Note that one is not valid any more; raise `KeyError` if there is none."""
+
+    async def use(self, token: str, at: datetime) -> None:
+        """Note that one was used; raise `KeyError` if there is none."""
+
+
+class Invites(Protocol):
+    """Invitations to enrol. None is ever deleted: a second use of an old one is told from a mistyped one."""
+
+    async def save(self, invite: Invite) -> None:
+        """Insert, or replace."""
+
+    async def find(self, hashed: str, *, lock: bool = False) -> Invite | None:
+        """Read the one with a secret of this hash."""
+
+    async def all(self) -> tuple[Invite, ...]:
+        """List them, newest first."""
+
+
+class Members(Protocol):
+    """Who was enrolled, by which certificates, and who is shut out."""
+
+    async def standing(self, device: DeviceId, *, lock: bool = False) -> Standing | None:
+        """Read a device's; None if it was never enrolled."""
+
+    async def save(self, standing: Standing) -> None:
+        """Insert, or replace."""
+
+    async def certify(self, certificate: Certificate) -> None:
+        """Insert; raise `AlreadyExists` if there is one of that serial."""
+
+    async def certificates(self, device: DeviceId) -> tuple[Certificate, ...]:
+        """List a device's, newest first."""
+
+    async def revoke(self, device: DeviceId, at: datetime) -> None:
+        """Revoke all that a device has by now."""
+
+    async def barred(self, since: datetime) -> tuple[Barred, dict[str, DeviceId]]:
+        """Say who is shut out, leaving out certificates that ended before `since`; and whose each serial is."""
+
+
 class Transaction(Protocol):
     """All repositories, at one point in time."""
 
@@ -204,6 +263,12 @@ class Transaction(Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def invites(self) -> Invites: ...
+    @property
+    def members(self) -> Members: ...
+    @property
+    def tokens(self) -> Tokens: ...
 
     async def live_blobs(self) -> frozenset[Digest]:
         """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""

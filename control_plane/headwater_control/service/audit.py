@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from headwater_control.core.audit import START, Entry, Head, broken, cut
 from headwater_control.ports import Transaction
+from headwater_control.service.authority import must_reach
 from headwater_control.service.world import World
 
 _PAGE = 500  # entries in memory at a time
+_OF_ALL = "the audit log tells of everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Verdict:
 
 
 async def list_entries(world: World, after: int | None, limit: int) -> tuple[Entry, ...]:
-    """List the `limit` entries that follow number `after`, oldest first; None: the newest ones."""
+    """List the `limit` entries that follow number `after`, oldest first; None: the newest ones. Raises `Forbidden`."""
+    must_reach((), _OF_ALL)
     async with world.store.read() as tx:
         if after is None:
             after = max(0, (await tx.audit.head()).number - limit)
@@ -27,7 +30,8 @@ async def list_entries(world: World, after: int | None, limit: int) -> tuple[Ent
 
 
 async def verify(world: World) -> Verdict:
-    """Go through the whole log, page by page."""
+    """Go through the whole log, page by page; raise `Forbidden`."""
+    must_reach((), _OF_ALL)
     async with world.store.read() as tx:
         head = await tx.audit.head()
         last, problem = await _walked(tx)

@@ -1,16 +1,19 @@
 """Use cases around devices: registration, signs of life, and why one is not training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Hello, Progress
 
 from headwater_control.core.fleet import Beat, Device, Patience, is_online, registered, with_presence
+from headwater_control.core.identity import labelled
 from headwater_control.core.rollout import DeploymentRecord
 from headwater_control.core.runs import RoundState, Run, RunState, TaskRecord
 from headwater_control.core.scheduler import obstacle
 from headwater_control.ports import Labels, Transaction
+from headwater_control.service.authority import principal, sees
 from headwater_control.service.deployments import join
 from headwater_control.service.errors import NotFound
 from headwater_control.service.lookup import find_model, read_manifest
@@ -26,12 +29,18 @@ class DeviceView:
     tasks: tuple[TaskRecord, ...]  # open ones
     deployments: tuple[DeploymentRecord, ...]  # what it should have installed
     why_not_training: tuple[str, ...]
+    certificate_ends: datetime | None  # of its newest certificate; None: it has none
+    disabled_at: datetime | None  # since when it is shut out; None: it is not
+    disabled_reason: str
 
 
 async def register(world: World, device: DeviceId, hello: Hello, hello_hash: str) -> None:
     """Take in a device's Hello; `hello_hash` is the SHA-256 (hex) of its bytes. One of an older epoch is ignored."""
     now = world.clock.now()
     async with work(world) as unit:
+        standing = await unit.tx.members.standing(device)
+        if standing is not None:
+            hello = replace(hello, labels=labelled(hello.labels, standing.labels))
         known = await unit.tx.devices.get(device, lock=True)
         now_known = registered(known, device, hello, hello_hash, now)
         if now_known is known:
@@ -73,19 +82,32 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
 async def list_devices(world: World, labels: Labels = ()) -> tuple[Device, ...]:
     """List the devices with all of `labels`, by id."""
     async with world.store.read() as tx:
-        return await tx.devices.matching(labels)
+        return await tx.devices.matching(tuple(sorted({*labels, *principal().labels})))
 
 
 async def show_device(world: World, device: DeviceId) -> DeviceView:
     """Show one; raise `NotFound`."""
     async with world.store.read() as tx:
         found = await tx.devices.get(device)
-        if found is None:
+        if found is None or not sees(found.labels):
             raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those that registered")
         tasks = await tx.tasks.open_of(device)
         deployments = await tx.rollouts.desired(device)
+        standing = await tx.members.standing(device)
+        certificates = await tx.members.certificates(device)
         why = () if tasks else await _why_not_training(world, tx, found)
-    return DeviceView(found, tasks, deployments, why)
+    disabled_at = standing.disabled_at if standing else None
+    if disabled_at is not None:
+        why = ("an operator has shut it out: `headwater device enable` lets it in again",)
+    return DeviceView(
+        device=found,
+        tasks=tasks,
+        deployments=deployments,
+        why_not_training=why,
+        certificate_ends=certificates[0].ends if certificates else None,
+        disabled_at=disabled_at,
+        disabled_reason=standing.reason if standing else "",
+    )
 
 
 async def _why_not_training(world: World, tx: Transaction, device: Device) -> tuple[str, ...]:
@@ -96,7 +118,7 @@ async def _why_not_training(world: World, tx: Transaction, device: Device) -> tu
         since = device.presence_at if not device.online else device.last_seen
         heard = "has not been heard of" if device.online else "is offline"
         reasons.append(f"it {heard} since {since:%Y-%m-%d %H:%M:%S} UTC" if since else f"it {heard}")
-    runs = await tx.runs.all((RunState.RUNNING, RunState.PAUSED))
+    runs = [run for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)) if sees(run.spec.cohort)]
     if not runs:
         return (*reasons, "no run is asking: start one with `headwater run start`")
     for run in runs:

@@ -15,3 +15,7 @@ class Conflict(ServiceError):
 
 class Invalid(ServiceError):
     """A request that would make no sense: its values are wrong."""
+
+
+class Forbidden(ServiceError):
+    """Whoever asks may not do that."""

@@ -39,8 +39,13 @@ async def find_run(tx: Transaction, run: RunId, *, lock: bool = False) -> Run:
     """Read a run; raise `NotFound`."""
     found = await tx.runs.get(run, lock=lock)
     if found is None:
-        raise NotFound(f"there is no run {run[:80]!r}: `headwater run list` shows them")
+        raise no_run(run)
     return found
+
+
+def no_run(run: RunId) -> NotFound:
+    """Say that there is no such run, or none for whoever asks."""
+    return NotFound(f"there is no run {run[:80]!r}: `headwater run list` shows them")
 
 
 async def read_manifest(blobs: Blobs, model: Model) -> Manifest:

@@ -10,6 +10,7 @@ from headwater_control.core.rollout import DeploymentRecord, DeploymentState, Ro
 from headwater_control.ports import AlreadyExists, Labels, Transaction
 from headwater_control.service import models
 from headwater_control.service.assignments import spell_deployment
+from headwater_control.service.authority import must_reach, sees
 from headwater_control.service.deployments import supersede
 from headwater_control.service.errors import Conflict, Invalid, NotFound
 from headwater_control.service.lookup import find_version
@@ -27,7 +28,8 @@ class RolloutView:
 
 
 async def start(world: World, version: VersionId, labels: Labels = ()) -> Rollout:
-    """Send a version to every device with `labels`; raise `NotFound`, or `Invalid` if there is no such device."""
+    """Send a version to every device with `labels`; raise `NotFound`, `Forbidden`, or `Invalid`: no such device."""
+    must_reach(labels, "the rollout must be to these labels")
     await models.release(world, version)
     now = world.clock.now()
     try:
@@ -62,6 +64,8 @@ async def show(world: World, rollout: RolloutId) -> RolloutView:
     """Show one; raise `NotFound`."""
     async with world.store.read() as tx:
         found = await _find(tx, rollout)
+        if not sees(found.labels):
+            raise _none(rollout)
         deployments = await tx.rollouts.deployments(rollout)
     counts = Counter(record.state for record in deployments)
     return RolloutView(
@@ -72,7 +76,7 @@ async def show(world: World, rollout: RolloutId) -> RolloutView:
 async def list_rollouts(world: World) -> tuple[Rollout, ...]:
     """List them, oldest first."""
     async with world.store.read() as tx:
-        return await tx.rollouts.all()
+        return tuple(rollout for rollout in await tx.rollouts.all() if sees(rollout.labels))
 
 
 async def cancel(world: World, rollout: RolloutId) -> Rollout:
@@ -80,6 +84,7 @@ async def cancel(world: World, rollout: RolloutId) -> Rollout:
     async with work(world) as unit:
         tx = unit.tx
         found = await _find(tx, rollout)
+        must_reach(found.labels, f"rollout {rollout} goes beyond that")
         if found.state is RolloutState.CANCELLED:
             return found
         deployments = await tx.rollouts.deployments(rollout)
@@ -99,5 +104,9 @@ async def cancel(world: World, rollout: RolloutId) -> Rollout:
 async def _find(tx: Transaction, rollout: RolloutId) -> Rollout:
     found = await tx.rollouts.get(rollout)
     if found is None:
-        raise NotFound(f"there is no rollout {rollout[:80]!r}: `headwater rollout list` shows them")
+        raise _none(rollout)
     return found
+
+
+def _none(rollout: RolloutId) -> NotFound:
+    return NotFound(f"there is no rollout {rollout[:80]!r}: `headwater rollout list` shows them")

@@ -14,9 +14,10 @@ from headwater_control.core.rounds import Dropped, opened
 from headwater_control.core.runs import NEWEST, Round, RoundState, Run, RunSpec, RunState, TaskRecord, TaskState
 from headwater_control.core.training import training
 from headwater_control.ports import Transaction
+from headwater_control.service.authority import must_reach, sees
 from headwater_control.service.bundles import ensure_bundle
 from headwater_control.service.errors import Conflict, Invalid
-from headwater_control.service.lookup import find_model, find_run, find_version
+from headwater_control.service.lookup import find_model, find_run, find_version, no_run
 from headwater_control.service.rounds import deltas_of, drop
 from headwater_control.service.spent import forget
 from headwater_control.service.work import work
@@ -42,8 +43,9 @@ class RunView:
 
 
 async def start(world: World, wanted: RunSpec) -> Run:
-    """Start a run; raise `NotFound` (model, version) or `Invalid` (a number, or a dataset that no device has)."""
+    """Start a run; raise `NotFound` (model, version), `Forbidden`, or `Invalid` (a number, a dataset no device has)."""
     _check(wanted)
+    must_reach(wanted.cohort, "the run's cohort must have these labels")
     async with world.store.read() as tx:
         model = await find_model(tx, wanted.model)
         await _find_base(tx, wanted)
@@ -75,7 +77,7 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
     """End a run and its open tasks. Raises `NotFound`, or `Conflict` if the run has ended otherwise."""
     now = world.clock.now()
     async with work(world) as unit:
-        found = await find_run(unit.tx, run, lock=True)
+        found = await _find_to_change(unit.tx, run)
         if found.state is RunState.CANCELLED:
             return found
         if found.state.final:
@@ -100,13 +102,15 @@ async def cancel(world: World, run: RunId, reason: str = "cancelled by an operat
 async def list_runs(world: World, states: tuple[RunState, ...] = ()) -> tuple[Run, ...]:
     """List runs, oldest first."""
     async with world.store.read() as tx:
-        return await tx.runs.all(states)
+        return tuple(run for run in await tx.runs.all(states) if sees(run.spec.cohort))
 
 
 async def show_run(world: World, run: RunId, last: int = 0) -> RunView:
     """Show a run with its `last` rounds (0: all); raise `NotFound`."""
     async with world.store.read() as tx:
         found = await find_run(tx, run)
+        if not sees(found.spec.cohort):
+            raise no_run(run)
         rounds = []
         for number in range(max(1, found.round - last + 1) if last else 1, found.round + 1):
             if (record := await tx.runs.round(run, number)) is not None:
@@ -115,9 +119,15 @@ async def show_run(world: World, run: RunId, last: int = 0) -> RunView:
     return RunView(found, tuple(rounds))
 
 
+async def _find_to_change(tx: Transaction, run: RunId) -> Run:
+    found = await find_run(tx, run, lock=True)
+    must_reach(found.spec.cohort, f"run {run} trains beyond that")
+    return found
+
+
 async def _steer(world: World, run: RunId, state: RunState, action: str) -> Run:
     async with work(world) as unit:
-        found = await find_run(unit.tx, run, lock=True)
+        found = await _find_to_change(unit.tx, run)
         if found.state.final:
             raise Conflict(f"run {run} has ended ({found.state}): start a new one instead")
         if found.state is state:

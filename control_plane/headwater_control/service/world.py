@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater_control.ports import Blobs, Clock, Ids, Offload, Publisher, Store
+from headwater_control.ports import Blobs, Clock, Ids, Issuer, Keyring, Offload, Publisher, Store
 from headwater_control.service.bells import Bells
 from headwater_control.service.holds import Holds
 from headwater_control.service.mismatches import Mismatches
+from headwater_control.service.nonces import Nonces
+from headwater_control.service.roll import Roll
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Settings:
     presence_grace_s: float = 30.0  # a device offline for so long is not waited for
     silence_s: float = 180.0  # one that claims to be online but is not heard of for so long is not waited for either
     lease_ttl_s: float = 8.0  # after a crash nobody leads for so long
+    enrolment: str = ""  # host:port where boxes enrol; "": nowhere, since there is no TLS
     tolerance: float = 1e-3  # of a version's self-check on a box: |got - want| ≤ tolerance · (1 + |want|)
 
 
@@ -32,7 +35,11 @@ class World:
     publisher: Publisher
     clock: Clock
     ids: Ids
+    issuer: Issuer
+    keyring: Keyring
     bells: Bells
     settings: Settings
     holds: Holds = field(default_factory=Holds)
     mismatches: Mismatches = field(default_factory=Mismatches)
+    nonces: Nonces = field(default_factory=Nonces)
+    roll: Roll = field(default_factory=Roll)

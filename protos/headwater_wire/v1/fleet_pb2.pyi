@@ -41,7 +41,7 @@ class Presence(_message.Message):
     def __init__(self, online: _Optional[bool] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("epoch", "inventory", "labels", "datasets", "engines")
+    __slots__ = ("epoch", "inventory", "labels", "datasets", "engines", "unconfined")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,12 +54,14 @@ class Hello(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     ENGINES_FIELD_NUMBER: _ClassVar[int]
+    UNCONFINED_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     inventory: Inventory
     labels: _containers.ScalarMap[str, str]
     datasets: _containers.RepeatedCompositeFieldContainer[Dataset]
     engines: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, epoch: _Optional[int] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ...) -> None: ...
+    unconfined: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, epoch: _Optional[int] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., unconfined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Inventory(_message.Message):
     __slots__ = ("hostname", "machine", "system", "cpus", "memory_bytes", "disk_free_bytes", "agent_version", "python_version")
@@ -164,7 +166,14 @@ class Plan(_message.Message):
     def __init__(self, train: _Optional[bool] = ..., epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., seed: _Optional[int] = ..., holdout: _Optional[float] = ..., threads: _Optional[int] = ..., codec: _Optional[str] = ..., momentum: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ..., clip_norm: _Optional[float] = ..., proximal: _Optional[float] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "run", "round", "device", "dataset", "bundle", "base", "base_version", "plan", "deadline_ms")
+    __slots__ = ("id", "run", "round", "device", "dataset", "bundle", "base", "base_version", "plan", "deadline_ms", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +184,7 @@ class Task(_message.Message):
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     id: str
     run: str
     round: int
@@ -185,7 +195,8 @@ class Task(_message.Message):
     base_version: str
     plan: Plan
     deadline_ms: int
-    def __init__(self, id: _Optional[str] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., device: _Optional[str] = ..., dataset: _Optional[str] = ..., bundle: _Optional[_Union[Blob, _Mapping]] = ..., base: _Optional[_Union[Blob, _Mapping]] = ..., base_version: _Optional[str] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, id: _Optional[str] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., device: _Optional[str] = ..., dataset: _Optional[str] = ..., bundle: _Optional[_Union[Blob, _Mapping]] = ..., base: _Optional[_Union[Blob, _Mapping]] = ..., base_version: _Optional[str] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("task", "reason")
@@ -194,16 +205,6 @@ class Cancel(_message.Message):
     task: str
     reason: str
     def __init__(self, task: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
-
-class TaskMessage(_message.Message):
-    __slots__ = ("revision", "assign", "cancel")
-    REVISION_FIELD_NUMBER: _ClassVar[int]
-    ASSIGN_FIELD_NUMBER: _ClassVar[int]
-    CANCEL_FIELD_NUMBER: _ClassVar[int]
-    revision: int
-    assign: Task
-    cancel: Cancel
-    def __init__(self, revision: _Optional[int] = ..., assign: _Optional[_Union[Task, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
 
 class Deployment(_message.Message):
     __slots__ = ("device", "rollout", "model", "version", "generation", "onnx", "reference", "tolerance")
@@ -225,13 +226,29 @@ class Deployment(_message.Message):
     tolerance: float
     def __init__(self, device: _Optional[str] = ..., rollout: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., onnx: _Optional[_Union[Blob, _Mapping]] = ..., reference: _Optional[_Union[Blob, _Mapping]] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
-class DeploymentMessage(_message.Message):
-    __slots__ = ("revision", "deployment")
+class Order(_message.Message):
+    __slots__ = ("device", "revision", "assign", "cancel", "deploy")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
-    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    ASSIGN_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    DEPLOY_FIELD_NUMBER: _ClassVar[int]
+    device: str
     revision: int
-    deployment: Deployment
-    def __init__(self, revision: _Optional[int] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+    assign: Task
+    cancel: Cancel
+    deploy: Deployment
+    def __init__(self, device: _Optional[str] = ..., revision: _Optional[int] = ..., assign: _Optional[_Union[Task, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., deploy: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
+
+class SignedOrder(_message.Message):
+    __slots__ = ("order", "key", "signature")
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    order: bytes
+    key: str
+    signature: bytes
+    def __init__(self, order: _Optional[bytes] = ..., key: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class SyncRing(_message.Message):
     __slots__ = ("revision",)

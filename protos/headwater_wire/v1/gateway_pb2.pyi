@@ -92,22 +92,44 @@ class SyncRequest(_message.Message):
     def __init__(self, device: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., hello_hash: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldTask, _Mapping]]] = ..., reports: _Optional[_Iterable[_Union[TaskReport, _Mapping]]] = ..., deployments: _Optional[_Iterable[_Union[DeploymentReport, _Mapping]]] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
-    __slots__ = ("revision", "server_time_ms", "epoch", "hello_wanted", "tasks", "deployments", "heartbeat_s")
+    __slots__ = ("revision", "server_time_ms", "epoch", "hello_wanted", "heartbeat_s", "orders", "keys")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HELLO_WANTED_FIELD_NUMBER: _ClassVar[int]
-    TASKS_FIELD_NUMBER: _ClassVar[int]
-    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_S_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     server_time_ms: int
     epoch: int
     hello_wanted: bool
-    tasks: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.Task]
-    deployments: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.Deployment]
     heartbeat_s: int
-    def __init__(self, revision: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., hello_wanted: _Optional[bool] = ..., tasks: _Optional[_Iterable[_Union[_fleet_pb2.Task, _Mapping]]] = ..., deployments: _Optional[_Iterable[_Union[_fleet_pb2.Deployment, _Mapping]]] = ..., heartbeat_s: _Optional[int] = ...) -> None: ...
+    orders: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.SignedOrder]
+    keys: SignedKeys
+    def __init__(self, revision: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., hello_wanted: _Optional[bool] = ..., heartbeat_s: _Optional[int] = ..., orders: _Optional[_Iterable[_Union[_fleet_pb2.SignedOrder, _Mapping]]] = ..., keys: _Optional[_Union[SignedKeys, _Mapping]] = ...) -> None: ...
+
+class SigningKey(_message.Message):
+    __slots__ = ("public_key",)
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    public_key: bytes
+    def __init__(self, public_key: _Optional[bytes] = ...) -> None: ...
+
+class KeySet(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
+    def __init__(self, keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ...) -> None: ...
+
+class SignedKeys(_message.Message):
+    __slots__ = ("keys", "key", "signature")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    keys: bytes
+    key: str
+    signature: bytes
+    def __init__(self, keys: _Optional[bytes] = ..., key: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("device", "digest", "offset")

@@ -7,7 +7,7 @@ from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.course import DENIED_MS
 from headwater_agent.core.machine import resume, stand_down, step, wake_at_s
-from headwater_agent.core.session import Box, DatasetFact, InstallState, Session, Stage
+from headwater_agent.core.session import Box, DatasetFact, InstallState, ServerTime, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
 from headwater_wire.messages import Failed, Phase, Plan, Progress, Receipt, ReceiptKind, Rejected, SyncAnswer
 
@@ -15,7 +15,7 @@ from tests.fakes.agent_bundle import DATASET, DEVICE, task
 from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment
 
 T1 = task("t1")
-EMPTY = Session(BOX)
+EMPTY = Session(BOX, time=ServerTime(1))  # of a box that has synced once
 
 
 def after(*events: on.Event, session: Session = EMPTY, at_s: float = 0.0) -> tuple[Session, tuple[do.Command, ...]]:
@@ -120,7 +120,7 @@ def test_a_death_told_twice_counts_once() -> None:
 )
 def test_a_task_for_data_the_box_lacks_is_rejected(facts: tuple[DatasetFact, ...], words: str) -> None:
     """The reason says what is wrong with the dataset."""
-    session, commands = after(on.Assigned(1, T1), session=Session(Box(DEVICE, facts)))
+    session, commands = after(on.Assigned(1, T1), session=replace(EMPTY, box=Box(DEVICE, facts)))
     assert commands == (do.Sync(),)
     assert words in str(session.reports[0].outcome)
 
@@ -232,10 +232,10 @@ def test_finished_tasks_are_remembered_until_their_deadline() -> None:
     assert not session.finished
 
 
-def test_before_the_first_sync_nothing_is_too_late() -> None:
-    """The box's own clock is nobody's."""
-    session, _ = after(on.Assigned(1, T1), at_s=1e6)
-    assert session.held and wake_at_s(session) is None
+def test_before_the_first_sync_an_assignment_is_asked_for() -> None:
+    """Nobody can say yet whether it is a copy from long ago: the box's own clock is nobody's."""
+    session, commands = after(on.Assigned(1, T1), session=Session(BOX), at_s=1e6)
+    assert (session, commands) == (Session(BOX), (do.Sync(),))
 
 
 def test_a_start_that_no_broker_answers_asks_by_itself() -> None:

@@ -1,6 +1,7 @@
 """The agent's memory: what comes back after a restart, and what damage does to it."""
 
 import asyncio
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from shutil import copyfile
 import pytest
 from headwater_agent.core import events as on
 from headwater_agent.core.machine import step
-from headwater_agent.core.session import Box, Denied, Finished, Session, Stage
+from headwater_agent.core.session import Box, Denied, Finished, Sent, ServerTime, Session, Stage
 from headwater_agent.edges import records
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.ledger import Ledger, examine
@@ -28,7 +29,7 @@ T1 = task("t1")
 
 def a_full_session() -> Session:
     """Make a session with something of every kind."""
-    session = Session(BOX)
+    session = Session(BOX, time=ServerTime(1))
     for event in (
         on.Assigned(1, T1),
         on.Fetched(T1.id),
@@ -257,3 +258,16 @@ def test_a_write_is_all_or_nothing(tmp_path: Path) -> None:
         assert ledger.rows == {"a": b"1"}
     with Ledger(tmp_path / "j.db") as ledger:
         assert (ledger.rows, ledger.problems) == ({"a": b"1"}, ())
+
+
+async def test_a_journal_of_before_the_owner_s_policy_loads(tmp_path: Path) -> None:
+    """Tasks without labels, and nothing counted."""
+    session = a_full_session()
+    assert session.sent.size and all(held.task.labels == () for held in session.held)
+    rows = records.dump(session)
+    del rows["sent"]
+    for key in [key for key in rows if key.startswith("held/")]:
+        tree = json.loads(rows[key])
+        del tree["task"]["labels"]
+        rows[key] = records.encode(tree)
+    assert records.load(rows, BOX) == (replace(session, sent=Sent()), ())

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiomqtt
@@ -15,16 +15,17 @@ from headwater_agent.edges.link import Deliver, Link
 from headwater_agent.ports import Vitals
 from headwater_control.edges.broker.server import serve
 from headwater_wire import topics
-from headwater_wire.ids import TaskId
-from headwater_wire.messages import Hello, Inventory, Phase, Progress
+from headwater_wire.ids import DeviceId, TaskId
+from headwater_wire.messages import Hello, Inventory, Order, Phase, Progress
 from headwater_wire.v1 import fleet_pb2 as fleet
 
 from tests.fakes.agent_bundle import DEVICE, task
-from tests.fakes.agent_fleet import FleetEar, fleet_ear
+from tests.fakes.agent_fleet import FleetEar, fleet_ear, order
 from tests.fakes.agent_home import until
 from tests.fakes.agent_ports import MemoryJournal
 from tests.fakes.agent_world import deployment
 from tests.support.mosquitto import running_mosquitto
+from tests.support.signing import trust
 
 
 class Registrar:
@@ -72,6 +73,7 @@ def make_link(
         registrar=Registrar(),
         vitals=lambda: vitals[-1],
         deliver=deliver or note,
+        trust=trust(),
         patience_s=3.0,
     )
 
@@ -208,25 +210,16 @@ async def test_nonsense_is_dropped(broker: int, topic: str, payload: bytes) -> N
 
 async def test_a_task_for_another_device_is_dropped(broker: int) -> None:
     """A broker that mixes up topics can't make this box train."""
-    message = fleet.TaskMessage(revision=1)
     async with setting(broker) as s:
         await until(lambda: s.link.connected, "the connection")
         other = task("t1")
         await s.ear.assign(1, other)
         await until(lambda: len(s.events) == 2, "the right one")
-        message.assign.CopyFrom(_for_device("box-2"))
-        await s.ear.raw("hw/v1/d/box-1/dn/task", message.SerializeToString())
+        stray = order(Order(DeviceId("box-2"), 2, replace(task("t2"), device=DeviceId("box-2"))))
+        await s.ear.raw("hw/v1/d/box-1/dn/task", stray.SerializeToString())
         await s.ear.ring(DEVICE)
         await until(lambda: on.Rung() in s.events, "the ring")
     assert s.events == [on.Connected(), on.Assigned(1, other), on.Rung()]
-
-
-def _for_device(device: str) -> fleet.Task:
-    from headwater_wire import convert
-
-    converted = convert.task_to(task("t1"))
-    converted.device = device
-    return converted
 
 
 async def test_a_pulse_is_sent_at_once_and_many_are_few(broker: int) -> None:

@@ -56,6 +56,16 @@ async def test_a_delta_is_kept_until_it_is_discarded(spool: Spool) -> None:
         await spool.open(T1, blob(DELTA))
 
 
+async def test_a_folder_that_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
+    """The native engine builds its graphs in one, where the worker may write."""
+    spool = FolderSpool(tmp_path)
+    left = spool.work_path(T1, 1)
+    left.mkdir()
+    (left / "training_model.onnx").touch()
+    assert await spool.sweep([]) == (left.name,)
+    assert names(left.parent) == []
+
+
 async def test_what_is_not_the_announced_delta_is_not_adopted(spool: Spool) -> None:
     """A worker that wrote less than it said."""
     source = spool.work_path(T1, 1)

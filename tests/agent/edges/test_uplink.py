@@ -16,11 +16,14 @@ from headwater_agent.ports import Gone, Unavailable
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import HeldTask, Metrics, Offer, Phase, Receipt, ReceiptKind, SyncRequest
+from headwater_wire.signing import Signer
+from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
 from tests.fakes.agent_bundle import DEVICE, blob, task
 from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
+from tests.support.signing import SIGNER, STRANGER, trust
 
 T1 = task("t1")
 CHUNKS = 3
@@ -33,7 +36,8 @@ async def connected(gateway: stubs.GatewayServicer, *, patience_s: float = 5.0) 
     """Serve a gateway and connect to it."""
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serving(gateway))
-        yield await stack.enter_async_context(open_uplink(Address("127.0.0.1", port), DEVICE, patience_s=patience_s))
+        opening = open_uplink(Address("127.0.0.1", port), DEVICE, trust(), patience_s=patience_s)
+        yield await stack.enter_async_context(opening)
 
 
 def offer(data: bytes = BIG) -> Offer:
@@ -110,7 +114,7 @@ async def test_a_server_that_is_not_there_is_unavailable(delta: Path) -> None:
     """At once, not after minutes; and it is found again when it is back."""
     async with serving(fresh()) as port:
         pass
-    async with open_uplink(Address("127.0.0.1", port), DEVICE) as uplink:
+    async with open_uplink(Address("127.0.0.1", port), DEVICE, trust()) as uplink:
         for _ in range(2):
             with pytest.raises(Unavailable, match="UNAVAILABLE"):
                 await uplink.sync(REQUEST)
@@ -198,19 +202,51 @@ def answering(change: Callable[[pb.SyncResponse], None]) -> stubs.GatewayService
     return gateway
 
 
-def _other_device(response: pb.SyncResponse) -> None:
-    response.tasks[0].device = "box-2"
+def _other_device(order: fleet.Order) -> None:
+    order.device = order.assign.device = "box-2"
 
 
-def _bad_digest(response: pb.SyncResponse) -> None:
-    response.tasks[0].bundle.digest = "../../etc/passwd"
+def _two_devices(order: fleet.Order) -> None:
+    order.assign.device = "box-2"
 
 
-def _bad_name(response: pb.SyncResponse) -> None:
-    response.tasks[0].id = "../x"
+def _bad_digest(order: fleet.Order) -> None:
+    order.assign.bundle.digest = "../../etc/passwd"
 
 
-@pytest.mark.parametrize("change", [_other_device, _bad_digest, _bad_name])
+def _bad_name(order: fleet.Order) -> None:
+    order.assign.id = "../x"
+
+
+def _nothing(order: fleet.Order) -> None:
+    order.ClearField("assign")
+
+
+def signed(change: Callable[[fleet.Order], None], by: Signer) -> Callable[[pb.SyncResponse], None]:
+    """Change the first order of an answer, and sign it again."""
+
+    def resign(response: pb.SyncResponse) -> None:
+        order = fleet.Order.FromString(response.orders[0].order)
+        change(order)
+        response.orders[0].CopyFrom(by.order(order))
+
+    return resign
+
+
+def _tampered(response: pb.SyncResponse) -> None:
+    order = fleet.Order.FromString(response.orders[0].order)
+    order.assign.plan.epochs += 1
+    response.orders[0].order = order.SerializeToString()
+
+
+def _unsigned(response: pb.SyncResponse) -> None:
+    response.orders[0].signature = b""
+
+
+CHANGES = [signed(change, SIGNER) for change in (_other_device, _two_devices, _bad_digest, _bad_name, _nothing)]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, signed(lambda _: None, STRANGER), _tampered, _unsigned])
 async def test_nonsense_for_an_answer_is_no_answer(change: Callable[[pb.SyncResponse], None]) -> None:
     """Nothing of it is believed."""
     async with connected(answering(change)) as uplink:

@@ -13,6 +13,7 @@ from headwater_agent.training.engines.portable import PortableEngine
 from headwater_agent.training.errors import NotPossible
 from headwater_control.compiler.autodiff.optimizers import Options
 from headwater_wire.messages import Plan
+from onnx import TensorProto, helper
 
 from tests.agent.training import bundles
 from tests.agent.training.test_engines import batch_for
@@ -123,10 +124,20 @@ def test_a_bundle_without_its_graphs_is_not_possible(tmp_path: Path) -> None:
         engine("portable").open(bundle, threads=1)
 
 
+def unknown_operator() -> bytes:
+    """Write a graph of an operator that ONNX never had."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Rubbish", ["x"], ["y"])], "test", [value], [])
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    return data
+
+
 def test_a_graph_that_the_runtime_refuses_is_not_possible(tmp_path: Path) -> None:
     """Its words are passed on, with the version of the runtime."""
     files = bundles.linear(tmp_path)
-    files.bundle.path(files.bundle.manifest.step.train).write_bytes(b"rubbish")
+    files.bundle.path(files.bundle.manifest.step.train).write_bytes(unknown_operator())
     with pytest.raises(NotPossible, match=r"ONNX Runtime \d.* can't load the model's training graph"):
         engine("portable").open(files.bundle, threads=1)
 

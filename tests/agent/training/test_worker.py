@@ -230,7 +230,7 @@ def test_ending_stdin_ends_the_worker() -> None:
 
 def test_a_job_sent_before_stdin_ended_is_still_answered(job: Train) -> None:
     """Used once, with its input piped in, the worker finishes what it was given."""
-    command = [sys.executable, "-m", "headwater_agent.training.worker"]
+    command = [sys.executable, "-m", "headwater_agent.training.worker", "--confinement", "off"]
     done = subprocess.run(command, input=dump(Inspect(job.dataset)), capture_output=True, timeout=DEADLINE_S)
     assert b'"Inspected"' in done.stdout and done.returncode == 0
 
@@ -249,8 +249,8 @@ def test_a_named_step_can_kill_it(job: Train) -> None:
 _PARENT = """
 import subprocess, sys
 from headwater_agent.training import protocol
-child = subprocess.Popen([sys.executable, "-m", "headwater_agent.training.worker"], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE)
+command = [sys.executable, "-m", "headwater_agent.training.worker", "--confinement", "off"]
+child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdin.write(sys.stdin.buffer.readline()); child.stdin.flush()
 child.stdout.readline()  # a step: it trains
 print(child.pid, flush=True)

@@ -5,7 +5,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,10 +18,15 @@ DEADLINE_S = 60.0
 class Worker:
     """One child. Ends with its context."""
 
-    def __init__(self, engine: str = "portable", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        engine: str = "portable",
+        env: Mapping[str, str] | None = None,
+        confinement: Sequence[str] = ("--confinement", "off"),
+    ) -> None:
         self.steps: list[Stepped] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "headwater_agent.training.worker", "--engine", engine],
+            [sys.executable, "-P", "-m", "headwater_agent.training.worker", "--engine", engine, *confinement],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -95,6 +95,26 @@ async def test_a_task_ends_once(store: Store) -> None:
         assert await tx.tasks.get(ONE) == ended
 
 
+async def test_a_success_is_dropped_once_and_nothing_else_is(store: Store) -> None:
+    """It is cancelled and its delta forgotten, so that nobody merges it; metrics and bytes stay for the operator."""
+    async with store.write() as tx:
+        await add_training(tx)
+        await tx.tasks.add([task("t1"), task("open", 1), task("failed", 2)])
+        await tx.tasks.close(ONE, TaskState.SUCCEEDED, at=later(1), delta=blob("d"), codec="f32", metrics=METRICS)
+        await tx.tasks.close(TaskId("failed"), TaskState.FAILED, at=later(1))
+        won = await tx.tasks.get(ONE)
+        assert won is not None
+        others = (await tx.tasks.of_round(RUN, 1))[1:]
+    async with store.write() as tx:
+        assert await tx.tasks.drop(ONE, at=later(2), reason="disabled")
+        for name in ("t1", "open", "failed", "nobody"):
+            assert not await tx.tasks.drop(TaskId(name), at=later(3), reason="again")
+    async with store.read() as tx:
+        dropped = replace(won, state=TaskState.CANCELLED, closed_at=later(2), reason="disabled", delta=None)
+        assert await tx.tasks.of_round(RUN, 1) == (dropped, *others)
+        assert blob("d").digest not in await tx.live_blobs()
+
+
 async def test_of_concurrent_ends_the_first_wins(store: Store) -> None:
     """Ten transactions at once end a task: one is told True, and its delta is the one that stays."""
     async with store.write() as tx:

@@ -1,6 +1,7 @@
 """An MQTT client that sends just what it is told to, and shows every packet it gets."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -134,9 +135,9 @@ class RawClient:
 
 
 @asynccontextmanager
-async def opened(port: int) -> AsyncIterator[RawClient]:
-    """Open a TCP connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def opened(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawClient]:
+    """Open a connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     client = RawClient(reader, writer)
     try:
         yield client
@@ -156,9 +157,10 @@ async def connected(
     will: Will | None = None,
     username: str | None = None,
     password: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[tuple[RawClient, Connack]]:
     """Open a connection and introduce a client: it, and the broker's answer."""
-    async with opened(port) as client:
+    async with opened(port, tls) as client:
         asked = ConnectProperties(session_expiry_s=expiry_s, receive_maximum=receive_maximum)
         await client.send(Connect(client_id, clean, keep_alive_s, will, username, password, asked))
         answer = await client.next()

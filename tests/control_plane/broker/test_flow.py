@@ -158,6 +158,40 @@ def test_expiry_counts_down_while_a_message_waits() -> None:
     assert desk.exchange.tally.drops == {Drop.EXPIRED: 2}
 
 
+@pytest.mark.parametrize("asked_s", [10, 2**32 - 1])
+def test_an_expiry_interval_is_told_as_it_was_asked_for_at_any_time_of_day(asked_s: int) -> None:
+    """Seconds that are no round numbers neither lengthen the interval nor carry the longest one beyond four bytes."""
+    desk = Desk()
+    peer = desk.joined("a")
+    peer.subscribe("t")
+    other = desk.joined("b")
+    told = set()
+    for _ in range(200):
+        desk.wait(1 / 61)
+        other.publish("t", message_expiry_s=asked_s)
+        (message,) = peer.messages()
+        told.add(message.properties.message_expiry_s)
+        peer.ack(message)
+    assert told == {asked_s}
+
+
+def test_what_is_not_acknowledged_counts_towards_the_limit_of_all_queues() -> None:
+    """However many clients leave messages unacknowledged, the broker holds no more than `queued_bytes`."""
+    desk = Desk(Limits(queued_bytes=5000))
+    peers = [desk.joined(name) for name in "abcdef"]
+    for peer in peers:
+        peer.subscribe("t")
+    desk.joined("g").publish("t", "x" * 1000)
+    assert desk.exchange.queued_bytes <= 5000
+    received = [peer.messages() for peer in peers]
+    assert sum(map(len, received)) == 3
+    assert desk.exchange.tally.drops == {Drop.BROKER_FULL: 3}
+    for peer, messages in zip(peers, received, strict=True):
+        peer.ack(*messages)
+    desk.joined("h").publish("t")
+    assert all(peer.messages() for peer in peers)
+
+
 def test_a_client_that_does_not_read_gets_no_more_and_then_is_closed() -> None:
     """While it is stalled its messages wait in its bounded queue; at the deadline the connection is cut."""
     desk = Desk(Limits(queue_messages=5, stall_s=10))

@@ -1,7 +1,7 @@
 """Who may use which topic of the embedded broker."""
 
 import pytest
-from headwater_control.gates.access import Access, allowed
+from headwater_control.gates.access import OpenAccess, allowed, may_use
 from headwater_control.link import CLIENT_PREFIX
 from headwater_wire.ids import DeviceId
 from headwater_wire.topics import CONTROL_FILTER, DOWN, UP, down, down_filter, up
@@ -48,7 +48,7 @@ def test_a_device_hears_nothing_meant_for_another(filter_: str) -> None:
 def test_every_device_may_do_what_it_needs(name: str) -> None:
     """Any valid name can publish upward and listen downward under itself."""
     device = DeviceId(name)
-    assert Access().may_connect(name, None, None)
+    assert OpenAccess().may_connect(name, None, None)
     assert allowed(name, "subscribe", down_filter(device))
     assert all(allowed(name, "publish", up(device, kind)) for kind in UP)
 
@@ -56,17 +56,17 @@ def test_every_device_may_do_what_it_needs(name: str) -> None:
 @pytest.mark.parametrize("client", ["", "+", "#", "a/b", "a b", "ä", "x" * 65, "-box", "box\n", "a:b"])
 def test_a_client_id_that_is_no_name_is_refused(client: str) -> None:
     """What could not be one topic level is no device."""
-    assert not Access().may_connect(client, None, None)
+    assert not OpenAccess().may_connect(client, None, None)
     assert not allowed(client, "subscribe", f"hw/v1/d/{client}/dn/#")
 
 
 def test_the_control_plane_is_known_by_its_password_only() -> None:
     """Its client ids are out of reach without the credentials of this start, and with them may do everything."""
-    access, other = Access(), Access()
+    access, other = OpenAccess(), OpenAccess()
     client = f"{CLIENT_PREFIX}gate-1"
     assert access.may_connect(client, access.username, access.password.encode())
-    assert access.may_use(client, "subscribe", CONTROL_FILTER)
-    assert access.may_use(client, "publish", down(DeviceId("box-1"), "task"))
+    assert may_use(client, "subscribe", CONTROL_FILTER)
+    assert may_use(client, "publish", down(DeviceId("box-1"), "task"))
     for username, password in ((None, None), (access.username, None), (access.username, other.password.encode())):
         assert not access.may_connect(client, username, password)
     assert not access.may_connect(client, "root", access.password.encode())
@@ -74,5 +74,5 @@ def test_the_control_plane_is_known_by_its_password_only() -> None:
 
 def test_the_password_is_not_printed() -> None:
     """A log line or traceback that shows the rules does not show the password."""
-    access = Access()
+    access = OpenAccess()
     assert access.password not in repr(access)

@@ -9,10 +9,13 @@ import grpc
 import pytest
 from headwater_control.gates import grpc as gate
 from headwater_control.gates.grpc import GrpcGate, Patience
+from headwater_control.gates.peers import Peers
 from headwater_control.service import runs
+from headwater_control.service.roll import Roll
 from headwater_wire import convert, digests
 from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.messages import Blob, Metrics, Offer, Receipt, ReceiptKind, SyncRequest
+from headwater_wire.signing import parse_order
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
@@ -36,10 +39,15 @@ async def calling(served: GrpcGate) -> AsyncIterator[Any]:
         yield GatewayStub(channel)  # type: ignore[no-untyped-call]
 
 
+def open_peers() -> Peers:
+    """Believe what a call says of itself, as on loopback without TLS."""
+    return Peers(Roll(), certified=False)
+
+
 @pytest.fixture
 async def stub(training: Training) -> AsyncIterator[Any]:
     """Call the gate."""
-    async with calling(GrpcGate(training.world)) as client:
+    async with calling(GrpcGate(training.world, open_peers())) as client:
         yield client
 
 
@@ -200,7 +208,7 @@ async def test_a_cancelled_run_takes_no_delta(training: Training, stub: Any) -> 
 
 async def test_an_upload_that_falls_silent_is_ended(training: Training) -> None:
     """A client that sends nothing for the time allowed gets DEADLINE_EXCEEDED, and its slot is free again."""
-    async with calling(GrpcGate(training.world, uploads=1, patience=Patience(part_s=0.05))) as stub:
+    async with calling(GrpcGate(training.world, open_peers(), uploads=1, patience=Patience(part_s=0.05))) as stub:
         for parts in ([offered(training.box.offer(training.task, DELTA))], []):
             call = stub.UploadDelta(timeout=DEADLINE_S)
             for part in parts:
@@ -213,7 +221,7 @@ async def test_an_upload_that_falls_silent_is_ended(training: Training) -> None:
 async def test_an_upload_that_only_trickles_is_ended(training: Training) -> None:
     """A client that sends a byte now and then does not keep its slot: it goes on later, from where it was."""
     patience = Patience(part_s=0.2, least_bytes_per_s=1e9)
-    async with calling(GrpcGate(training.world, patience=patience)) as stub:
+    async with calling(GrpcGate(training.world, open_peers(), patience=patience)) as stub:
         offer = training.box.offer(training.task, DELTA)
         call = await opened(stub, offered(offer))
         assert (await call.read()).resume_at == 0
@@ -227,7 +235,7 @@ async def test_an_upload_that_only_trickles_is_ended(training: Training) -> None
 
 async def test_too_many_uploads_are_told_when_to_come_back(training: Training) -> None:
     """Beyond the limit: RESOURCE_EXHAUSTED with a delay; once a slot is free, the next one gets it."""
-    async with calling(GrpcGate(training.world, uploads=1)) as stub:
+    async with calling(GrpcGate(training.world, open_peers(), uploads=1)) as stub:
         offer = training.box.offer(training.task, DELTA)
         call = await opened(stub, offered(offer))
         await call.read()
@@ -244,7 +252,7 @@ async def test_too_many_uploads_are_told_when_to_come_back(training: Training) -
 
 async def test_a_client_that_hangs_up_frees_its_slot(training: Training) -> None:
     """A call that is cancelled by its client leaves nothing behind."""
-    async with calling(GrpcGate(training.world, uploads=1)) as stub:
+    async with calling(GrpcGate(training.world, open_peers(), uploads=1)) as stub:
         offer = training.box.offer(training.task, DELTA)
         call = await opened(stub, offered(offer))
         await call.read()
@@ -292,7 +300,8 @@ async def test_sync_answers_what_to_hold(training: Training, stub: Any) -> None:
     """The open task comes back, as often as asked."""
     request = convert.sync_to(SyncRequest(training.box.id, epoch=1, revision=0))
     for _ in range(2):
-        answer = convert.answer_from(await stub.Sync(request, timeout=DEADLINE_S))
+        response = await stub.Sync(request, timeout=DEADLINE_S)
+        answer = convert.answer_from(response, parse_order, training.box.id)
         assert [task.id for task in answer.tasks] == [training.task.id]
 
 
@@ -308,7 +317,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
     training: Training, caplog: pytest.LogCaptureFixture
 ) -> None:
     """INTERNAL without particulars for the device; the trace for the operator."""
-    async with calling(GrpcGate(None)) as stub:  # type: ignore[arg-type]  # a gate without a world is broken enough
+    async with calling(GrpcGate(None, open_peers())) as stub:  # type: ignore[arg-type]  # a gate without a world is broken enough
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Sync(convert.sync_to(SyncRequest(training.box.id, 1, 0)), timeout=DEADLINE_S)
     assert caught.value.code() is Code.INTERNAL
@@ -318,7 +327,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
 
 async def test_an_address_in_use_is_an_error(training: Training) -> None:
     """A second server on the port is refused, instead of sharing its calls."""
-    async with gate.serve(GrpcGate(training.world), "127.0.0.1", 0, grace_s=0) as port:
+    async with gate.serve(GrpcGate(training.world, open_peers()), "127.0.0.1", 0, grace_s=0) as port:
         with pytest.raises(OSError, match="it is in use"):
-            async with gate.serve(GrpcGate(training.world), "127.0.0.1", port):
+            async with gate.serve(GrpcGate(training.world, open_peers()), "127.0.0.1", port):
                 pass

@@ -39,6 +39,14 @@ async def test_an_assignment_and_the_answer_are_the_same_task(world: World) -> N
     assert message == Assign(box.id, answer.revision, answer.tasks[0])
 
 
+async def test_a_task_is_labelled_with_its_run_s_cohort(world: World) -> None:
+    """So that a box's owner can allow or refuse by it."""
+    box = await Box(world, "box-1", {"site": "north", "line": "7"}).register()
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1, cohort=(("site", "north"),)))
+    await step(world, run.id)
+    assert [task.labels for task in (await box.sync()).tasks] == [(("site", "north"),)]
+
+
 async def test_an_unknown_device_is_asked_for_its_hello(world: World) -> None:
     """The answer to a stranger holds nothing but that wish."""
     answer = await Box(world, "stranger").sync()

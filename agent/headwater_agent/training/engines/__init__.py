@@ -1,13 +1,16 @@
 """The engines by name. Each is imported only when it is chosen: they cost memory and start-up time."""
 
-from headwater_agent.training.engine import Engine
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater_agent.training.engine import Engine
 
 NAMES = ("portable", "native", "constant")
 MEMORY = ("normal", "small")
 _PIECE = 8  # examples at once in small memory
 
 
-def engine(name: str, memory: str = "normal") -> Engine:
+def engine(name: str, memory: str = "normal") -> "Engine":
     """Give the engine called `name` (one of NAMES); with `memory` "small" the portable one is slower and frugal."""
     match name:
         case "portable":

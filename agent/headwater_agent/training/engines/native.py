@@ -14,6 +14,7 @@ from headwater_wire import graphs
 from headwater_wire.manifest import Loss, Manifest
 from headwater_wire.messages import Plan
 
+from headwater_agent.training import graph_check
 from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
 from headwater_agent.training.engines.graph import cut_to, make_explicit
 from headwater_agent.training.engines.runtime import CheckpointState, Module, Optimizer, artifacts, session_options
@@ -38,6 +39,7 @@ class NativeEngine:
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Build the gradient graph; raise `NotPossible` with the engine's own words if it can't."""
         _check(bundle.manifest)
+        graph_check.check(bundle.path(bundle.manifest.graph))
         # The files are needed only until they are loaded: a worker that is killed later leaves none behind.
         with TemporaryDirectory(prefix="headwater-train-") as folder:
             try:

@@ -31,6 +31,8 @@ class PortableEngine:
             return _PortableSession(bundle, stock.Runtime(threads, constants, spin=self._piece is None), self._piece)
         except (OSError, WireError) as error:
             raise NotPossible(f"the model's constants can't be read: {error}") from error
+        except NotPossible:
+            raise
         except Exception as error:  # the runtime raises a dozen kinds of its own, without a common parent
             raise NotPossible(
                 f"this device's ONNX Runtime {onnxruntime.__version__} can't load the model's training "

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from headwater_wire import graphs
 from headwater_wire.manifest import Parameter
 from headwater_wire.messages import Plan
 
+from headwater_agent.training import graph_check
 from headwater_agent.training.engine import Vector
 
 Constants = Mapping[str, npt.NDArray[Any]]
@@ -33,7 +35,8 @@ class Runtime:
         self._values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in constants.items()}
 
     def session(self, path: str, *, frozen: bool = True) -> onnxruntime.InferenceSession:
-        """Open a graph; `frozen`: it reads the constants."""
+        """Open a graph; `frozen`: it reads the constants. Raise `NotPossible` for one that must not be run."""
+        graph_check.check(Path(path), self._values if frozen else ())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = self._threads

@@ -70,10 +70,10 @@ class Exchange:
 
     # ── what happened ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def opened(self, peer: str, now: float) -> LinkId:
-        """Take in a new connection, from `peer`."""
+    def opened(self, peer: str, now: float, certificate: bytes = b"") -> LinkId:
+        """Take in a new connection, from `peer`, whose verified certificate (DER) is empty without TLS."""
         self._last_link += 1
-        link = Link(LinkId(self._last_link), peer, self._limits.burst_bytes, self._dirty, self.tally)
+        link = Link(LinkId(self._last_link), peer, certificate, self._limits.burst_bytes, self._dirty, self.tally)
         self._links[link.id] = link
         if len(self._links) > self._limits.connections:
             self.tally.remark(peer, f"refused: there are {self._limits.connections} connections already")
@@ -154,6 +154,18 @@ class Exchange:
                     self._drop(link, now)
         self._roster.advance(now)
 
+    def expel(self, client_id: str, now: float) -> None:
+        """End a client's connection and its session, whose will is published."""
+        session = self._roster.get(client_id)
+        if session is None:
+            return
+        session.expiry_s = 0
+        if (link := session.link) is None:
+            self._roster.lost(session, now)
+        else:
+            self.tally.remark(client_id, "disconnected: it may not be here any more")
+            self._hang_up(link, Reason.NOT_AUTHORIZED, now)
+
     def shut_down(self, now: float) -> None:
         """Tell every client that the server goes. Sessions go with it, so no will is published."""
         for link in tuple(self._links.values()):
@@ -219,8 +231,10 @@ class Exchange:
             return
         client_id = terms.client_id
         who = f"CONNECT of {client_id[:80]!r}"
-        if not self._authenticate(Credentials(client_id, connect.username, connect.password, link.peer)):
-            self._turn_away(link, Reason.BAD_USER_OR_PASSWORD, now, who)
+        who_it_is = Credentials(client_id, connect.username, connect.password, link.peer, link.certificate)
+        if not self._authenticate(who_it_is):
+            unproven = Reason.NOT_AUTHORIZED if link.certificate else Reason.BAD_USER_OR_PASSWORD
+            self._turn_away(link, unproven, now, who)
         elif connect.will is not None and not self._may_publish(client_id, connect.will.topic):
             self._turn_away(link, Reason.NOT_AUTHORIZED, now, who)
         elif self._roster.full(client_id):

@@ -12,9 +12,18 @@ LinkId = NewType("LinkId", int)
 class Link:
     """The outgoing half of a connection. Whoever owns the socket takes `pending` from the links in `dirty`."""
 
-    def __init__(self, number: LinkId, peer: str, burst_bytes: int, dirty: "dict[LinkId, Link]", tally: Tally) -> None:
+    def __init__(
+        self,
+        number: LinkId,
+        peer: str,
+        certificate: bytes,
+        burst_bytes: int,
+        dirty: "dict[LinkId, Link]",
+        tally: Tally,
+    ) -> None:
         self.id = number
         self.peer = peer
+        self.certificate = certificate  # the peer's, DER, verified; empty without TLS
         self.client_id: str | None = None  # once CONNECT was accepted
         self.keep_alive_s = 0
         self.maximum_packet_bytes: int | None = None

@@ -15,6 +15,10 @@ class Budget:
     limit_bytes: int
     used_bytes: int = 0
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Say whether so many bytes more may be held."""
+        return self.used_bytes + size_bytes <= self.limit_bytes
+
 
 class Mailbox:
     """First in, first out, within each QoS; QoS 0 can overtake while QoS 1 may not be sent."""
@@ -98,7 +102,7 @@ class Mailbox:
         size = parcel.message.size_bytes
         if len(self) >= self._limit_messages or self._bytes + size > self._limit_bytes:
             return Drop.QUEUE_FULL
-        return Drop.BROKER_FULL if self._budget.used_bytes + size > self._budget.limit_bytes else None
+        return None if self._budget.has_room(size) else Drop.BROKER_FULL
 
     def _purge(self, now: float) -> None:
         self._soonest_expiry = float("inf")

@@ -62,7 +62,9 @@ class Parcel:
         message = self.message
         properties = message.written_properties
         if message.expires_at is not None:
-            properties = _EXPIRY + long(ceil(message.expires_at - now)) + properties
+            # To the millisecond, lest what floats add make a second of it, or more than 32 bits hold.
+            left_s = max(1, ceil(round(message.expires_at - now, 3)))
+            properties = _EXPIRY + long(left_s) + properties
         for number in self.subscription_ids:
             properties += _SUBSCRIPTION_ID + varint(number)
         properties = varint(len(properties)) + properties

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -59,8 +60,13 @@ class Broker:
         """Tell how much memory waiting and unacknowledged messages take."""
         return self._exchange.queued_bytes
 
-    def _open(self, connection: "Connection", peer: str) -> LinkId:
-        number = self._exchange.opened(peer, self._loop.time())
+    def expel(self, client_id: str) -> None:
+        """End a client's connection and its session, for who may not be here any more."""
+        self._exchange.expel(client_id, self._loop.time())
+        self._turn()
+
+    def _open(self, connection: "Connection", peer: str, certificate: bytes) -> LinkId:
+        number = self._exchange.opened(peer, self._loop.time(), certificate)
         self._connections[number] = connection
         self._empty.clear()
         self._turn()
@@ -147,7 +153,9 @@ class Connection(asyncio.Protocol):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
-        self._link = self._broker._open(self, f"{host}:{port}")
+        session = transport.get_extra_info("ssl_object")
+        certificate = (session.getpeercert(binary_form=True) or b"") if session is not None else b""
+        self._link = self._broker._open(self, f"{host}:{port}", certificate)
 
     def data_received(self, data: bytes) -> None:
         self._exchange.tally.bytes_in += len(data)
@@ -246,8 +254,11 @@ async def serve(
     authorize: Authorize = allow_all,
     authenticate: Authenticate = welcome_all,
     limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Broker]:
     """Listen on `host` and `port` (0: any free one) until the context ends, then tell every client and close.
+
+    With `tls` a client's certificate is among its credentials.
 
     The hooks are called on the event loop, so they must not wait. Raises `OSError` if the address can't be had.
     """
@@ -255,7 +266,12 @@ async def serve(
     exchange = Exchange(limits, authorize=authorize, authenticate=authenticate, new_id=lambda: f"auto-{token_hex(8)}")
     broker = Broker(exchange)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(broker, exchange, limits), host, port, backlog=_BACKLOG
+        lambda: Connection(broker, exchange, limits),
+        host,
+        port,
+        backlog=_BACKLOG,
+        ssl=tls,
+        ssl_handshake_timeout=limits.connect_s if tls else None,
     )
     broker.port = server.sockets[0].getsockname()[1]
     try:

@@ -58,7 +58,8 @@ class Session:
 
     def deliver(self, parcel: Parcel, now: float) -> None:
         """Send a message now, or when it can be; QoS 0 to an absent client is not kept."""
-        if self.idle:
+        held = parcel.message.size_bytes if parcel.qos else 0  # until it is acknowledged
+        if self.idle and self._budget.has_room(held):
             self._send(parcel, now)
         elif (self.link is not None or parcel.qos) and self.mailbox.put(parcel, now):
             self.pump(now)

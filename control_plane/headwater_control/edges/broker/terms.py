@@ -14,12 +14,13 @@ Action = Literal["publish", "subscribe"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who a client says it is. `peer` is where it connects from."""
+    """Who a client says it is. `peer` is where it connects from; `certificate` (DER) proves it: empty without TLS."""
 
     client_id: str
     username: str | None
     password: bytes | None
     peer: str
+    certificate: bytes = b""
 
 
 Authorize = Callable[[str, Action, str], bool]  # (client id, action, topic or filter); it must not block

@@ -28,6 +28,9 @@ class DeviceRow(SQLModel, table=True):
     inventory: Inventory = Field(sa_column=sa.Column(Record(Inventory), nullable=False))
     datasets: tuple[DatasetCard, ...] = Field(sa_column=sa.Column(Record(tuple[DatasetCard, ...]), nullable=False))
     engines: tuple[str, ...] = Field(sa_column=sa.Column(Record(tuple[str, ...]), nullable=False))
+    unconfined: tuple[str, ...] = Field(
+        sa_column=sa.Column(Record(tuple[str, ...]), nullable=False, server_default="[]")
+    )
     hello_hash: str = Field(sa_type=Name)
     revision: int = Field(sa_type=Whole)
     held_revision: int = Field(sa_type=Whole)

@@ -15,12 +15,14 @@ from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
 from headwater_control.edges.store.engines import Engines, opened, parsed
 from headwater_control.edges.store.finished import finished
+from headwater_control.edges.store.members import SqlInvites, SqlMembers
 from headwater_control.edges.store.migrate import migrate
 from headwater_control.edges.store.models import SqlModels
 from headwater_control.edges.store.rollouts import SqlRollouts
 from headwater_control.edges.store.rows import Rows, translated
 from headwater_control.edges.store.runs import SqlRuns
 from headwater_control.edges.store.tasks import SqlTasks
+from headwater_control.edges.store.tokens import SqlTokens
 from headwater_control.ports import Busy
 
 _FINAL_ROUNDS = [state.value for state in RoundState if state.final]
@@ -38,6 +40,9 @@ class SqlTransaction:
         self.tasks = SqlTasks(rows)
         self.rollouts = SqlRollouts(rows)
         self.audit = SqlAudit(rows)
+        self.tokens = SqlTokens(rows)
+        self.invites = SqlInvites(rows)
+        self.members = SqlMembers(rows)
 
     async def live_blobs(self) -> frozenset[Digest]:
         """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""

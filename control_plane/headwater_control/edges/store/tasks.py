@@ -109,6 +109,15 @@ class SqlTasks:
         )
         return ended == 1
 
+    async def drop(self, task: TaskId, *, at: datetime, reason: str) -> bool:
+        """Cancel one that has succeeded, and forget its delta; say False, changing nothing, if it has not."""
+        dropped = await self._rows.change(
+            sa.update(_TABLE)
+            .where(_C.id == task, _C.state == TaskState.SUCCEEDED.value)
+            .values(state=TaskState.CANCELLED.value, closed_at=at, reason=reason, delta_digest=None, delta_size=None)
+        )
+        return dropped == 1
+
     async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
         """Note phases and steps of open tasks, many at once; of others', or of ended tasks, nothing."""
         lines = [

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
 from headwater_control.gates.http import schemas
+from headwater_control.gates.http.needs import ADMIN
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import audit
 
@@ -51,7 +52,7 @@ class AuditVerdict(schemas.Record):
     problem: str
 
 
-@router.get("")
+@router.get("", dependencies=ADMIN)
 async def list_all(
     world: InWorld,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="a number; without it, the newest ones")] = None,
@@ -61,7 +62,7 @@ async def list_all(
     return [AuditEntry.model_validate(entry) for entry in await audit.list_entries(world, after, limit)]
 
 
-@router.get("/verify")
+@router.get("/verify", dependencies=ADMIN)
 async def verify(world: InWorld) -> AuditVerdict:
     """Follow the chain from the first entry to the last, and say where it is broken."""
     return AuditVerdict.model_validate(await audit.verify(world))

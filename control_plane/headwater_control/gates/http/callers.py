@@ -7,8 +7,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater_control.core.audit import Caller
+from headwater_control.core.authority import Principal, Role
+from headwater_control.service.authority import acting
 from headwater_control.service.caller import calling
 
+LOOPBACK = Principal("loopback", Role.ADMIN)  # where there is no door, only this machine's users get in
 _HEADER = "X-Request-ID"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -34,5 +37,5 @@ class Callers:
             await send(message)
 
         host = scope["client"][0] if scope.get("client") else ""
-        with calling(Caller("loopback", host, request)):  # nobody proves who they are yet: only this machine gets in
+        with acting(LOOPBACK), calling(Caller(LOOPBACK.name, host, request)):
             await self.app(scope, receive, told)

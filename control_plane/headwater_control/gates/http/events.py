@@ -12,15 +12,19 @@ from headwater_control.service.world import World
 LAST_ROUNDS = 3
 _SIGN_OF_LIFE_S = 15.0
 _AT_MOST_EVERY_S = 0.1
+_AT_MOST_S = 300.0  # then the client comes again, and shows that its token is still good
 
 
-async def follow(world: World, first: RunView, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """Yield events until the run has ended or we stop; a client that comes again begins with the whole."""
+async def follow(
+    world: World, first: RunView, stopping: asyncio.Event, for_s: float = _AT_MOST_S
+) -> AsyncIterator[bytes]:
+    """Yield events until the run has ended, we stop, or `for_s` are over; who comes again begins with the whole."""
     loop = asyncio.get_running_loop()
     view, last, spoken_at = first, b"", loop.time()
+    until = spoken_at + for_s
     async with aclosing(world.bells.watch(first.run.id)) as bells:
         async for _ in bells:
-            if stopping.is_set():
+            if stopping.is_set() or (last and loop.time() >= until):
                 return
             if last:
                 view = await runs.show_run(world, first.run.id, last=LAST_ROUNDS)

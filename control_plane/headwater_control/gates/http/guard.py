@@ -16,11 +16,12 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """ASGI middleware. `uploads` are the paths to which a POST may carry a file."""
+    """ASGI middleware. `uploads` are the paths to which a POST may carry a file, `hosts` further names of ours."""
 
     app: ASGIApp
     file_limit_bytes: int
     uploads: frozenset[str]
+    hosts: frozenset[str] = frozenset()  # lower case, without port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -30,9 +31,10 @@ class Guard:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         limit = self.file_limit_bytes if scope["path"] in self.uploads else JSON_LIMIT_BYTES
         host = headers.get("host", "")
-        if not _is_loopback(host):
-            # A page whose name resolves to 127.0.0.1 (DNS rebinding) would be of one origin with us.
-            detail = f"the Host header is {host[:80]!r}: reach the control plane as 127.0.0.1 or localhost"
+        if not self._is_ours(host):
+            # A page whose name resolves to our address (DNS rebinding) would be of one origin with us.
+            names = " or ".join(("127.0.0.1", "localhost", *sorted(self.hosts)))
+            detail = f"the Host header is {host[:80]!r}: reach the control plane as {names}"
             await problems.answer(scope["path"], HTTPStatus.MISDIRECTED_REQUEST, detail)(scope, receive, send)
         elif scope["method"] not in _SAFE and "origin" in headers and urlsplit(headers["origin"]).netloc != host:
             detail = f"a page of {headers['origin'][:80]!r} may not change anything here"
@@ -43,6 +45,10 @@ class Guard:
             )
         else:
             await self.app(scope, _counted(receive, limit), send)
+
+    def _is_ours(self, host: str) -> bool:
+        name = _name(host)
+        return name is not None and (name in self.hosts or _is_loopback(name))
 
 
 def too_large(limit: int) -> str:
@@ -64,10 +70,15 @@ def _counted(receive: Receive, limit: int) -> Receive:
     return counting
 
 
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname if "@" not in host else None
-    if name is None:
-        return False
+def _name(host: str) -> str | None:
+    """Take the port off, in lower case; None, if that is no name."""
+    try:
+        return urlsplit(f"//{host}").hostname if "@" not in host else None
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

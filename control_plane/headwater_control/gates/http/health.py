@@ -8,8 +8,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from headwater_control.core.authority import Role
 from headwater_control.gates.http import schemas
 from headwater_control.gates.http.within import InWorld
+from headwater_control.service.authority import principal
 from headwater_control.service.world import World
 
 _STORE_S = 2.0
@@ -28,6 +30,8 @@ async def _health(request: Request, world: InWorld) -> schemas.Health:
     problems = [part.problem for part in parts if not part.works()]
     if not await _store_answers(world):
         problems.append("the database does not answer")
+    if not principal().may(Role.VIEWER):  # a stranger need not know which release this is, and what ails it
+        return schemas.Health(ready=not problems, version="", problems=[])
     return schemas.Health(ready=not problems, version=version("headwater"), problems=problems)
 
 
@@ -50,7 +54,7 @@ async def show(health: Found) -> schemas.Health:
     return health
 
 
-@router.get("/live")
+@router.get("/live", status_code=204)
 async def live() -> Response:
     """Answer, if anything answers at all."""
     return Response(status_code=204)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -24,10 +25,11 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 class _Server(uvicorn.Server):
     """Says when it has started."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, tls: ssl.SSLContext | None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                ssl_context_factory=(lambda _config, _default: tls) if tls else None,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -51,9 +53,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: FastAPI, listening: socket.socket) -> AsyncIterator[None]:
-    """Serve while the context lasts; leaving it lets requests under way finish for a moment."""
-    server = _Server(app)
+async def served(app: FastAPI, listening: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+    """Serve while the context lasts, by `tls` if given; leaving it lets requests under way finish for a moment."""
+    server = _Server(app, tls)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[listening]), name="http")
         await _either(server.up, serving)

@@ -8,11 +8,12 @@ from fastapi.responses import StreamingResponse
 from headwater_wire.ids import VersionId
 
 from headwater_control.gates.http import schemas
+from headwater_control.gates.http.needs import OPERATOR, VIEWER
 from headwater_control.gates.http.upload import received
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import models
 
-UPLOADS = frozenset({"/v1/models", "/v1/versions"})
+UPLOADS = frozenset({"/v1/models", "/v1/models/check", "/v1/versions"})
 _RAW_BODY = {
     "requestBody": {
         "required": True,
@@ -31,7 +32,7 @@ class Form(StrEnum):
     ONNX = "onnx"
 
 
-@router.post("/v1/models", status_code=201, tags=["models"], openapi_extra=_RAW_BODY)
+@router.post("/v1/models", status_code=201, tags=["models"], openapi_extra=_RAW_BODY, dependencies=OPERATOR)
 async def import_model(
     world: InWorld,
     request: Request,
@@ -48,7 +49,7 @@ async def import_model(
     return schemas.ModelImport.model_validate(imported)
 
 
-@router.post("/v1/models/check", tags=["models"], openapi_extra=_RAW_BODY)
+@router.post("/v1/models/check", tags=["models"], openapi_extra=_RAW_BODY, dependencies=OPERATOR)
 async def check_model(
     world: InWorld,
     request: Request,
@@ -65,19 +66,19 @@ async def check_model(
     return schemas.ModelCheck.model_validate(checked)
 
 
-@router.get("/v1/models", tags=["models"])
+@router.get("/v1/models", tags=["models"], dependencies=VIEWER)
 async def list_models(world: InWorld) -> list[schemas.Model]:
     """List the models by name."""
     return [schemas.Model.model_validate(model) for model in await models.list_models(world)]
 
 
-@router.get("/v1/models/{model}", tags=["models"])
+@router.get("/v1/models/{model}", tags=["models"], dependencies=VIEWER)
 async def show_model(world: InWorld, model: schemas.Name) -> schemas.Model:
     """Show one."""
     return schemas.Model.model_validate(await models.show_model(world, model))
 
 
-@router.post("/v1/versions", status_code=201, tags=["versions"], openapi_extra=_RAW_BODY)
+@router.post("/v1/versions", status_code=201, tags=["versions"], openapi_extra=_RAW_BODY, dependencies=OPERATOR)
 async def import_version(
     world: InWorld, request: Request, model: Annotated[schemas.Name, Query()], format: Annotated[Form, Query()]
 ) -> schemas.Version:
@@ -87,13 +88,13 @@ async def import_version(
     raise AssertionError("received() swallows nothing")
 
 
-@router.get("/v1/versions", tags=["versions"])
+@router.get("/v1/versions", tags=["versions"], dependencies=VIEWER)
 async def list_versions(world: InWorld, model: Annotated[schemas.Name, Query()]) -> list[schemas.Version]:
     """List a model's versions, oldest first."""
     return [schemas.Version.model_validate(version) for version in await models.versions(world, model)]
 
 
-@router.get("/v1/versions/{version}", tags=["versions"])
+@router.get("/v1/versions/{version}", tags=["versions"], dependencies=VIEWER)
 async def show_version(world: InWorld, version: schemas.Name) -> schemas.Version:
     """Show one."""
     return schemas.Version.model_validate(await models.show_version(world, VersionId(version)))
@@ -104,6 +105,7 @@ async def show_version(world: InWorld, version: schemas.Name) -> schemas.Version
     tags=["versions"],
     response_class=StreamingResponse,
     responses={200: {"content": {"application/octet-stream": {}}, "description": "self-contained; ETag: its SHA-256"}},
+    dependencies=VIEWER,
 )
 async def export(world: InWorld, version: schemas.Name) -> StreamingResponse:
     """Download a version as a self-contained model.onnx, composed the first time."""

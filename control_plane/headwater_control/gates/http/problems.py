@@ -2,6 +2,7 @@
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,8 +10,9 @@ from headwater_wire.errors import WireError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from headwater_control.gates.http import secure
 from headwater_control.ports import AlreadyExists, Busy, OffloadFailed, Unusable
-from headwater_control.service.errors import Conflict, Invalid, NotFound
+from headwater_control.service.errors import Conflict, Forbidden, Invalid, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Problem(BaseModel):
 
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
+    (Forbidden, HTTPStatus.FORBIDDEN),
     (Conflict, HTTPStatus.CONFLICT),
     (AlreadyExists, HTTPStatus.CONFLICT),
     (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -54,12 +57,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
+    _describe(app)
 
 
 def answer(path: str, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None) -> Response:
     """Make the response."""
     problem = Problem(title=status.phrase, status=status, detail=detail, instance=path, errors=errors or [])
     return Response(problem.model_dump_json(), status, media_type=MEDIA_TYPE)
+
+
+def _describe(app: FastAPI) -> None:
+    """Let the description say how problems come: FastAPI would announce each model as plain JSON."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        schema = plain()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                problem = operation["responses"]["4XX"]
+                problem["content"] = {MEDIA_TYPE: next(iter(problem["content"].values()))}
+        return schema
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def _handler(status: HTTPStatus):  # type: ignore[no-untyped-def]  # Starlette's handler type, which it does not export
@@ -102,4 +121,5 @@ async def _failed(request: Request, error: Exception) -> Response:
         "the control plane failed; its log says why: please report it",
     )
     response.headers["X-Request-ID"] = request_id
+    secure.put(response.headers, request.url.scheme)  # and past `Secure`
     return response

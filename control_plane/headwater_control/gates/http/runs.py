@@ -9,13 +9,14 @@ from headwater_wire.ids import RunId, VersionId
 from headwater_control.core.runs import NEWEST, RunSpec, RunState
 from headwater_control.gates.http import schemas
 from headwater_control.gates.http.events import follow
+from headwater_control.gates.http.needs import OPERATOR, VIEWER
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import runs
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=OPERATOR)
 async def start(world: InWorld, request: schemas.RunStart) -> schemas.Run:
     """Start a run."""
     values = request.model_dump(exclude={"base", "cohort"})
@@ -24,31 +25,31 @@ async def start(world: InWorld, request: schemas.RunStart) -> schemas.Run:
     return schemas.Run.model_validate(await runs.start(world, wanted))
 
 
-@router.get("")
+@router.get("", dependencies=VIEWER)
 async def list_all(world: InWorld, state: Annotated[list[RunState] | None, Query()] = None) -> list[schemas.Run]:
     """List the runs in one of the states (none: all), oldest first."""
     return [schemas.Run.model_validate(run) for run in await runs.list_runs(world, tuple(state or ()))]
 
 
-@router.get("/{run}")
+@router.get("/{run}", dependencies=VIEWER)
 async def show(world: InWorld, run: schemas.Name) -> schemas.RunDetail:
     """Show one, round by round: who was asked, who reported, who dropped and why."""
     return schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run)))
 
 
-@router.post("/{run}/pause")
+@router.post("/{run}/pause", dependencies=OPERATOR)
 async def pause(world: InWorld, run: schemas.Name) -> schemas.Run:
     """Open no new round; the open one is finished."""
     return schemas.Run.model_validate(await runs.pause(world, RunId(run)))
 
 
-@router.post("/{run}/resume")
+@router.post("/{run}/resume", dependencies=OPERATOR)
 async def resume(world: InWorld, run: schemas.Name) -> schemas.Run:
     """Go on after a pause."""
     return schemas.Run.model_validate(await runs.resume(world, RunId(run)))
 
 
-@router.post("/{run}/cancel")
+@router.post("/{run}/cancel", dependencies=OPERATOR)
 async def cancel(world: InWorld, run: schemas.Name) -> schemas.Run:
     """End it and its open tasks; its versions stay."""
     return schemas.Run.model_validate(await runs.cancel(world, RunId(run)))
@@ -58,6 +59,7 @@ async def cancel(world: InWorld, run: schemas.Name) -> schemas.Run:
     "/{run}/events",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "server-sent events, each a RunDetail"}},
+    dependencies=VIEWER,
 )
 async def events(world: InWorld, run: schemas.Name, request: Request) -> StreamingResponse:
     """Tell the run as it is, then each time it changes with its last rounds, until it has ended."""

@@ -89,6 +89,7 @@ class Device(Record):
     inventory: Inventory
     datasets: list[Dataset]
     engines: list[str]
+    unconfined: list[str]
     revision: int
     held_revision: int
     online: bool
@@ -147,12 +148,15 @@ class Deployment(Record):
 
 
 class DeviceDetail(Record):
-    """A device with its open tasks, its installs, and why it is not training (empty: it is)."""
+    """A device with its open tasks, its installs, why it is not training (empty: it is), and whether it may come in."""
 
     device: Device
     tasks: list[Task]
     deployments: list[Deployment]
     not_training: Annotated[list[str], Field(validation_alias="why_not_training")]
+    certificate_ends: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: str
 
 
 class Model(Record):

@@ -1,0 +1,31 @@
+"""`headwater-agent enroll`: an invitation in, an identity on disk."""
+
+from headwater_wire import invitation
+from headwater_wire.errors import Malformed
+
+from headwater_agent.config import Config
+from headwater_agent.edges import enrolment
+from headwater_agent.edges.enrolment import NoCertificate
+from headwater_agent.edges.identity import Identity, NotEnrolled, Vault
+from headwater_agent.edges.membership import folder
+
+
+async def enrol(config: Config, text: str, *, again: bool) -> Identity:
+    """Get an identity and keep it; raise `NoCertificate`. One that is there stays, unless `again`."""
+    vault = Vault(folder(config))
+    try:
+        present = vault.load()
+    except NotEnrolled:
+        pass
+    else:
+        if not again:
+            raise NoCertificate(
+                f"this box is enrolled already, as {present.device}; to do it anew, say --again", refused=True
+            )
+    try:
+        invited = invitation.decode(text)
+    except Malformed as error:
+        raise NoCertificate(str(error), refused=True) from error
+    identity = await enrolment.enroll(invited, config.agent.id, vault.new_key())
+    vault.keep(identity)
+    return identity

@@ -1,0 +1,101 @@
+"""Who may be in the fleet: invitations, certificates, and whether a device is shut out."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from headwater_wire.ids import DeviceId
+
+Labels = tuple[tuple[str, str], ...]
+GRACE = timedelta(days=365)  # so long after its end a certificate can still be renewed by its key
+ANY = DeviceId("")  # as an invitation's device: whichever id the box would like
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation to enrol. Of its secret only the SHA-256 (hex) is kept."""
+
+    id: str
+    hash: str = field(repr=False)
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    device: DeviceId = ANY
+    labels: Labels = ()
+    uses: int = 1
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One that was issued. `key` is the SHA-256 (hex) of its public key, `invite` the invitation it was issued for."""
+
+    serial: str  # hex
+    device: DeviceId
+    key: str
+    issued_at: datetime
+    ends: datetime
+    invite: str = ""  # "": a renewal
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a device may come in, and the labels its invitation gave it, which its own word can't change."""
+
+    device: DeviceId
+    enrolled_at: datetime
+    labels: Labels = ()
+    disabled_at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Who is shut out: devices, and certificates (serials, hex) of devices that are not."""
+
+    devices: frozenset[DeviceId] = frozenset()
+    serials: frozenset[str] = frozenset()
+
+    def bars(self, device: DeviceId, serial: str) -> bool:
+        """Say whether a certificate of a device is worth nothing."""
+        return device in self.devices or serial in self.serials
+
+
+def hashed(secret: bytes) -> str:
+    """Digest a secret of 256 random bits, which needs no slow hash."""
+    return sha256(secret).hexdigest()
+
+
+def unusable(invite: Invite | None, now: datetime) -> str:
+    """Say why an invitation admits nobody; nothing, if it does."""
+    if invite is None:
+        return "there is no such invitation"
+    if now >= invite.expires_at:
+        return f"the invitation expired at {invite.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    if invite.used >= invite.uses:
+        times = "once" if invite.uses == 1 else f"{invite.uses} times"
+        return f"the invitation was for {times} only, and has been used"
+    return ""
+
+
+def occupied(invite: Invite, device: DeviceId, standing: Standing | None) -> str:
+    """Say why a device can't be enrolled under this id; nothing, if it can."""
+    if standing is None or invite.device == device:
+        return ""
+    return (
+        f"there is a device {device!r} already: choose another id, or, to put this box in its place, invite it by "
+        f"`headwater device invite --device {device}`"
+    )
+
+
+def admitted(invite: Invite, device: DeviceId, standing: Standing | None, now: datetime) -> tuple[Invite, Standing]:
+    """Say what becomes of an invitation and a device that it lets in: enabled, whatever was before."""
+    labels = invite.labels or (standing.labels if standing else ())
+    since = standing.enrolled_at if standing else now
+    return replace(invite, used=invite.used + 1), Standing(device, since, labels)
+
+
+def labelled(told: Labels, given: Labels) -> Labels:
+    """Give the labels a device has: those it tells, under those it was given."""
+    return tuple(sorted((dict(told) | dict(given)).items()))

@@ -1,0 +1,32 @@
+"""How mosquitto is told to read its files again: by a command of the operator's."""
+
+import asyncio
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import Sequence
+
+_WITHIN_S = 10.0
+_TOLD_CHARACTERS = 300
+
+
+class NotReloaded(Exception):
+    """mosquitto could not be given what is new, and goes on with what it had: the message says why."""
+
+
+async def reload(command: Sequence[str]) -> None:
+    """Run the command, without a shell; raise `NotReloaded` unless it succeeds soon."""
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+    except OSError as error:
+        raise NotReloaded(f"can't run {command[0]}: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            told, _ = await process.communicate()
+    except TimeoutError as error:
+        raise NotReloaded(f"{command[0]} did not end within {_WITHIN_S:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        words = told.decode(errors="replace").strip()[-_TOLD_CHARACTERS:]
+        raise NotReloaded(f"{command[0]} ended with {process.returncode}: {words}")

@@ -1,0 +1,134 @@
+"""The gRPC way in for boxes without a certificate that counts: enrolment and renewal, on a port of their own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import grpc
+from headwater_wire import signing
+from headwater_wire.v1 import enrolment_pb2 as pb
+from headwater_wire.v1 import enrolment_pb2_grpc as stubs
+
+from headwater_control.core.attempts import Attempts, Pace
+from headwater_control.core.audit import Caller
+from headwater_control.gates.status import Full, Refused, answered
+from headwater_control.ports import Issued
+from headwater_control.service import enrolment
+from headwater_control.service.caller import calling
+from headwater_control.service.errors import Forbidden
+from headwater_control.service.world import World
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_LIMIT = 64 * 1024
+_PATIENCE_S = 20.0
+_AT_ONCE = 64
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+    ("grpc.max_connection_age_ms", 120_000),
+    ("grpc.max_connection_idle_ms", 30_000),
+    ("grpc.http2.max_concurrent_streams", 16),
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a box goes from here: host:port, or ":port" for this very host."""
+
+    gateway: str
+    broker: str
+
+
+@dataclass
+class EnrolmentGate(stubs.EnrolmentServicer):
+    """Serves boxes that are strangers. What fails is counted against its address, lest somebody tries secrets."""
+
+    world: World
+    places: Places
+    attempts: Attempts = field(default_factory=lambda: Attempts(Pace(burst=20, every_s=3.0)))
+    _busy: int = 0
+
+    async def Anchors(self, request: pb.AnchorsRequest, context: Context) -> pb.AnchorsResponse:  # noqa: N802 (the contract's name)
+        """Tell the root certificate: its fingerprint in an invitation makes it believed."""
+        return pb.AnchorsResponse(root=self.world.issuer.root_pem)
+
+    async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.Identity:  # noqa: N802
+        """Issue a certificate for an invitation."""
+        async with answered(context, "Enroll"), asyncio.timeout(_PATIENCE_S):
+            with self._guarded(context):
+                return self._identity(await enrolment.enroll(self.world, request.secret, request.device, request.csr))
+        raise AssertionError("answered() has aborted the call")
+
+    async def Challenge(self, request: pb.ChallengeRequest, context: Context) -> pb.ChallengeResponse:  # noqa: N802
+        """Give a nonce."""
+        return pb.ChallengeResponse(nonce=self.world.nonces.new(self.world.clock.now()))
+
+    async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.Identity:  # noqa: N802
+        """Issue a new certificate for an old one."""
+        asked = enrolment.Renewal(request.chain, request.csr, request.nonce, request.signature)
+        async with answered(context, "Renew"), asyncio.timeout(_PATIENCE_S):
+            with self._guarded(context):
+                return self._identity(await enrolment.renew(self.world, asked))
+        raise AssertionError("answered() has aborted the call")
+
+    @contextmanager
+    def _guarded(self, context: Context) -> Iterator[None]:
+        """Let so many in at once, none that failed too often, and name the caller to the audit log."""
+        source = _address(context.peer())
+        if (wait_s := self.attempts.wait_s(source, time.monotonic())) > 0:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many failed attempts: try again in {ceil(wait_s)} s"
+            )
+        if self._busy >= _AT_ONCE:
+            raise Full("enrolments")
+        self._busy += 1
+        try:
+            with calling(Caller("a box", source, self.world.ids.new("request"))):
+                yield
+        except Forbidden:
+            self.attempts.failed(source, time.monotonic())
+            raise
+        finally:
+            self._busy -= 1
+
+    def _identity(self, issued: Issued) -> pb.Identity:
+        signer = self.world.keyring.signer(self.world.clock.now())
+        log.info("a certificate for device %s, until %s", issued.record.device, f"{issued.record.ends:%Y-%m-%d}")
+        return pb.Identity(
+            device=issued.record.device,
+            chain=issued.chain,
+            root=self.world.issuer.root_pem,
+            keys=signing.key_set(signer.accepted),
+            gateway=self.places.gateway,
+            broker=self.places.broker,
+        )
+
+
+@asynccontextmanager
+async def serve(gate: EnrolmentGate, host: str, port: int, credentials: grpc.ServerCredentials) -> AsyncIterator[int]:
+    """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had."""
+    server = grpc.aio.server(options=OPTIONS)
+    stubs.add_EnrolmentServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated
+    try:
+        bound = server.add_secure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", credentials)
+    except RuntimeError as error:
+        raise OSError("it is in use, or no address of this machine") from error
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(0.5)
+
+
+def _address(peer: str) -> str:
+    """Read the address out of gRPC's "ipv4:127.0.0.1:34567"."""
+    host = peer.partition(":")[2].rpartition(":")[0]
+    return host.replace("%5B", "").replace("%5D", "").strip("[]") or peer

@@ -1,0 +1,186 @@
+"""Use cases around a box's certificate: invite, enrol, renew."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from headwater_wire.errors import Malformed
+from headwater_wire.ids import DeviceId, check_name
+from headwater_wire.invitation import SECRET_BYTES
+
+from headwater_control.core.audit import deed
+from headwater_control.core.identity import (
+    ANY,
+    GRACE,
+    Certificate,
+    Invite,
+    Standing,
+    admitted,
+    hashed,
+    occupied,
+    unusable,
+)
+from headwater_control.ports import Issued, NotOurs, Transaction
+from headwater_control.service.authority import must_reach, sees
+from headwater_control.service.caller import caller
+from headwater_control.service.errors import Conflict, Forbidden, Invalid
+from headwater_control.service.work import Work, work
+from headwater_control.service.world import World
+
+_TTL_MOST = timedelta(days=30)
+_USES_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a device sends for a new certificate: the old one's chain (PEM), a CSR (DER), and the nonce it signed."""
+
+    chain: bytes
+    csr: bytes
+    nonce: bytes
+    signature: bytes
+
+
+async def invite(
+    world: World, *, device: str = ANY, labels: Mapping[str, str] | None = None, uses: int = 1, ttl: timedelta
+) -> tuple[Invite, bytes]:
+    """Make an invitation; give it with its secret, which is kept nowhere. Raises `Invalid`."""
+    if not timedelta(0) < ttl <= _TTL_MOST:
+        raise Invalid(f"an invitation is good for at most {_TTL_MOST.days} days")
+    if not 1 <= uses <= _USES_MOST:
+        raise Invalid(f"an invitation is for 1 to {_USES_MOST} uses")
+    if device and uses != 1:
+        raise Invalid("an invitation for one device is for one use")
+    if device:
+        check_name(device, "device")
+    for key, value in (labels or {}).items():
+        check_name(key, "label")
+        check_name(value, "label value")
+    must_reach(tuple(sorted((labels or {}).items())), "give the invitation these labels too")
+    secret = world.ids.secret()
+    now = world.clock.now()
+    made = Invite(
+        id=world.ids.new("invite"),
+        hash=hashed(secret),
+        created_at=now,
+        created_by=caller().who,
+        expires_at=now + ttl,
+        device=DeviceId(device),
+        labels=tuple(sorted((labels or {}).items())),
+        uses=uses,
+    )
+    async with work(world) as unit:
+        if device:
+            await _must_reach_present(unit.tx, made.device)
+        await unit.tx.invites.save(made)
+        unit.deeds.append(deed("device.invite", made.id, None, replace(made, hash="")))
+    return made, secret
+
+
+async def enroll(world: World, secret: bytes, wish: str, csr: bytes) -> Issued:
+    """Issue a certificate for an invitation's secret; raise `Forbidden`, `Conflict` or `Malformed`.
+
+    The same secret with the same key again gives a certificate again: the first answer may have been lost.
+    """
+    key = world.issuer.key_of(csr)
+    if len(secret) != SECRET_BYTES:
+        raise Malformed("that is no invitation's secret")
+    async with work(world) as unit:
+        found = await unit.tx.invites.find(hashed(secret), lock=True)
+        if found is None:
+            raise Forbidden("there is no such invitation: make one with `headwater device invite`")
+        device = found.device or DeviceId(check_name(wish, "device"))
+        issued = world.issuer.device(device, csr, world.clock.now())
+        record = replace(issued.record, invite=found.id)
+        problem = await _let_in(unit, found, record, key, world)
+    if problem:  # said only now: that it was tried is in the audit log
+        raise Forbidden(problem)
+    await world.roll.look(world.store, world.clock.now())  # an earlier box of this name is out
+    return replace(issued, record=record)
+
+
+async def renew(world: World, asked: Renewal) -> Issued:
+    """Issue a new certificate for an old one, also if that has expired; raise `Forbidden` or `Malformed`."""
+    now = world.clock.now()
+    if not world.nonces.good(asked.nonce, now):
+        raise Forbidden("the nonce is not one of ours, or too old: ask for another one")
+    try:
+        shown = world.issuer.examine(asked.chain, now, GRACE)
+    except NotOurs as error:
+        raise Forbidden(str(error)) from error
+    if not world.issuer.signed_renewal(asked.chain, asked.nonce, asked.csr, asked.signature):
+        raise Forbidden("the signature is not by the certificate's key")
+    if world.issuer.key_of(asked.csr) != shown.key:
+        raise Forbidden("a renewal is for the same key")
+    issued = world.issuer.device(shown.device, asked.csr, now)
+    async with work(world) as unit:
+        standing = await unit.tx.members.standing(shown.device, lock=True)
+        if reason := await _shut_out(unit.tx, shown.device, shown.serial, standing):
+            raise Forbidden(reason)
+        if standing is None:  # it was enrolled after the backup that this database was restored from
+            await unit.tx.members.save(Standing(shown.device, now))
+        await unit.tx.members.certify(issued.record)
+    return issued
+
+
+async def _must_reach_present(tx: Transaction, device: DeviceId) -> None:
+    """Raise `Forbidden` if the box whose place the invited one takes is out of reach."""
+    standing, known = await tx.members.standing(device), await tx.devices.get(device)
+    if known is not None or standing is not None:
+        labels = known.labels if known else standing.labels if standing else ()
+        must_reach(labels, f"device {device} is not among those")
+
+
+async def list_invites(world: World) -> tuple[Invite, ...]:
+    """List the invitations that whoever asks may know of, newest first."""
+    async with world.store.read() as tx:
+        return tuple(invite for invite in await tx.invites.all() if sees(invite.labels))
+
+
+async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, world: World) -> str:
+    """Enrol a box, or say why it may not be; the audit log has either."""
+    device = record.device
+    standing = await unit.tx.members.standing(device, lock=True)
+    before = await unit.tx.members.certificates(device)
+    again = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
+    if again and standing is not None and standing.disabled_at is None:
+        await unit.tx.members.certify(record)
+        return ""
+    if problem := unusable(found, world.clock.now()) or occupied(found, device, standing):
+        unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, problem)))
+        return problem
+    used, now_stands = admitted(found, device, standing, world.clock.now())
+    await unit.tx.invites.save(used)
+    await unit.tx.members.save(now_stands)
+    if standing is None and await unit.tx.members.certificates(device):  # there was no row to lock
+        raise Conflict(f"another box was enrolled as {device} just now: choose another id")
+    await unit.tx.members.revoke(device, world.clock.now())  # the box that this one takes the place of
+    await unit.tx.members.certify(record)
+    unit.deeds.append(deed("device.enroll", device, standing, Admission(found.id, record.serial, now_stands.labels)))
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the audit log tells of an enrolment."""
+
+    invite: str
+    serial: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the audit log tells of one that was refused."""
+
+    invite: str
+    reason: str
+
+
+async def _shut_out(tx: Transaction, device: DeviceId, serial: str, standing: Standing | None) -> str:
+    if standing is not None and standing.disabled_at is not None:
+        return f"device {device} is disabled: {standing.reason or 'an operator decided so'}"
+    mine = await tx.members.certificates(device)
+    if any(one.serial == serial and one.revoked_at is not None for one in mine):
+        return "that certificate was revoked: another box has taken this one's place; enrol it again"
+    return ""
