@@ -72,8 +72,8 @@ bench-training: .venv-parity/.installed ## a training step against PyTorch's, an
 	.venv-parity/bin/python -m benches training
 	.venv-parity/bin/python -m benches.others
 
-fuzz: $(STAMP) ## a million inputs against the MQTT codec
-	$(BIN)/python -m tests.fuzz_mqtt $(ARGS)
+fuzz: $(STAMP) ## a million inputs against all that reads a stranger's bytes, and the HTTP API against its schema (ARGS="broker --seed 2")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 fuzz-import: $(STAMP) ## a minute of random and hostile models against the importer
 	$(BIN)/python -m tests.fuzz_import $(ARGS)

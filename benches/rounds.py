@@ -34,7 +34,8 @@ def main() -> None:
     """Print the cold first round, the warm ones by phase, and the bare transfer and merge of the same bytes."""
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name:
         folder = Path(name)
-        rounds = _rounds(folder)
+        rounds = _rounds(folder / "secure", secure=True)
+        plain_s = statistics.median(_seconds(found) for found in _rounds(folder / "plain", secure=False)[1:])
         bare_s = statistics.median(_bare(folder) for _ in range(5))
     cold, *warm = [_seconds(found) for found in rounds]
     warm_s = statistics.median(warm)
@@ -46,13 +47,14 @@ def main() -> None:
     print(f"round overhead, {DEVICES} agents × {SIDE * SIDE:,} float32: {warm_s:.3f} s (median of {len(warm)})")
     print(f"  by phase: {', '.join(f'{phase} {seconds:.3f} s' for phase, seconds in phases)}")
     print(f"  cold first round (workers start, base and graph fetched): {cold:.3f} s, {cold / warm_s:.1f} × a warm one")
+    print(f"  without TLS and certificates: {plain_s:.3f} s; they cost {100 * (warm_s / plain_s - 1):+.0f} %")
     print(
         f"  bare transfer, fsync and merge of the same bytes: {bare_s:.3f} s; a round is {warm_s / bare_s:.1f} × that"
     )
 
 
-def _rounds(folder: Path) -> tuple[Round, ...]:
-    with fleet(folder / "fleet") as made:
+def _rounds(folder: Path, *, secure: bool) -> tuple[Round, ...]:
+    with fleet(folder / "fleet", secure=secure) as made:
         _add_boxes(made)
         save_wide_model(folder / "wide.onnx", SIDE)
         made.client.models.import_file(folder / "wide.onnx", loss="mse")

@@ -1,15 +1,11 @@
 """The agent put together: which concrete edge stands behind which port, and how long each lives."""
 
 import asyncio
-import fcntl
 import logging
-import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 
-from headwater_wire import durable
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Blob
 
@@ -17,6 +13,7 @@ from headwater_agent.config import Config, TrainingConfig
 from headwater_agent.core.events import Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.edges.alone import alone
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.enclosure import Enclosure
@@ -30,7 +27,7 @@ from headwater_agent.edges.spool import FolderSpool
 from headwater_agent.edges.systemd import Notifier
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.effects import Effects
-from headwater_agent.ports import AgentError, Vitals
+from headwater_agent.ports import Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 from headwater_agent.training import confinement
@@ -38,10 +35,6 @@ from headwater_agent.training import confinement
 _INSIST_S = 3.0
 _BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
 _log = logging.getLogger(__name__)
-
-
-class AlreadyRunning(AgentError):
-    """Another agent lives in this state_dir."""
 
 
 Parts = tuple[Link, Shell, Surveyor, Effects, Callable[[], Coroutine[None, None, None]]]
@@ -84,7 +77,7 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
 async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Parts]:
     """Open what an agent is made of; nothing runs yet. `tell` shows a line of status."""
     state = config.agent.state_dir
-    with _alone(state):
+    with alone(state):
         member = membership(config)
         device = member.device
         async with (
@@ -176,21 +169,6 @@ def _wanted(how: TrainingConfig, bundle: Manifest) -> tuple[Blob, ...]:
     if how.engine == "native":
         return (bundle.graph,)
     return bundle.step.frugal_blobs if how.memory == "small" else bundle.step.blobs
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the state_dir for this process alone; raise `AlreadyRunning`."""
-    durable.make_dirs(state)
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning(f"another agent uses {state}: stop it, or choose another agent.state_dir") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _shown(session: Session) -> object:

@@ -5,13 +5,22 @@ from headwater_wire.errors import Malformed
 
 from headwater_agent.config import Config
 from headwater_agent.edges import enrolment
+from headwater_agent.edges.alone import alone
 from headwater_agent.edges.enrolment import NoCertificate
 from headwater_agent.edges.identity import Identity, NotEnrolled, Vault
 from headwater_agent.edges.membership import folder
 
 
 async def enrol(config: Config, text: str, *, again: bool) -> Identity:
-    """Get an identity and keep it; raise `NoCertificate`. One that is there stays, unless `again`."""
+    """Get an identity and keep it; raise `NoCertificate`. One that is there stays, unless `again`.
+
+    Not beside a running agent, which would write what it knows over the new identity: raises `AlreadyRunning`.
+    """
+    with alone(config.agent.state_dir):
+        return await _enrolled(config, text, again=again)
+
+
+async def _enrolled(config: Config, text: str, *, again: bool) -> Identity:
     vault = Vault(folder(config))
     try:
         present = vault.load()
@@ -26,6 +35,6 @@ async def enrol(config: Config, text: str, *, again: bool) -> Identity:
         invited = invitation.decode(text)
     except Malformed as error:
         raise NoCertificate(str(error), refused=True) from error
-    identity = await enrolment.enroll(invited, config.agent.id, vault.new_key())
+    identity = await enrolment.enroll(invited, config.agent.id, vault.new_key(), insists=config.agent.named)
     vault.keep(identity)
     return identity

@@ -9,6 +9,7 @@ from headwater import credentials
 from headwater.audit import Audit
 from headwater.errors import Invalid
 from headwater.fleet import Devices, Rollouts
+from headwater.keys import Keys
 from headwater.models import Models, Versions
 from headwater.records import Health, WhoAmI
 from headwater.runs import Runs
@@ -19,7 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 class Client:
-    """A control plane, by nouns: `models`, `versions`, `devices`, `runs`, `rollouts`, `audit`, `tokens`.
+    """A control plane, by nouns: `models`, `versions`, `devices`, `runs`, `rollouts`, `audit`, `tokens`, `keys`.
 
     Every error is a HeadwaterError.
 
@@ -55,6 +56,7 @@ class Client:
         self.rollouts = Rollouts(self._transport)
         self.audit = Audit(self._transport)
         self.tokens = Tokens(self._transport)
+        self.keys = Keys(self._transport)
 
     @property
     def url(self) -> str:

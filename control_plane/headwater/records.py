@@ -421,3 +421,10 @@ class Standing:
     enrolled_at: datetime
     disabled_at: datetime | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The id of a key that will sign what devices are told to do."""
+
+    key: str

@@ -119,7 +119,7 @@ async def _working(settings: Settings, parts: _Parts, listening: socket.socket, 
         file_limit_bytes=settings.model_size_limit_mb * 1_000_000,
         door=None if tls is None else Door(provider(settings, parts.world.clock)),
         hosts=frozenset(parts.trust.hosts),
-        enrolment=Enrolment(enrol_port, settings.public_names) if enrol_port else None,
+        enrolment=Enrolment(enrol_port, settings.public_names, frozenset(parts.trust.hosts)) if enrol_port else None,
     )
     async with asyncio.TaskGroup() as tasks:
         loops = [

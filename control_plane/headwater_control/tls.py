@@ -42,8 +42,17 @@ class ServerTls:
 
     def credentials(self, *, clients: bool) -> grpc.ServerCredentials:
         """Make credentials for a gRPC server; `clients` as above."""
+        used = self._leaf
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal used
+            if used is self._leaf:  # gRPC swaps without a lock what it is given: at each handshake, that ends in abort()
+                return None
+            used = self._leaf
+            return self._configuration(clients)
+
         credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(clients), lambda: self._configuration(clients), require_client_authentication=clients
+            self._configuration(clients), renewed, require_client_authentication=clients
         )
         return credentials
 
@@ -51,7 +60,10 @@ class ServerTls:
         """Renew in time, until cancelled."""
         while True:
             await self._clock.sleep(_LOOK_EVERY_S)
-            self.renew_if_due(self._clock.now())
+            try:
+                self.renew_if_due(self._clock.now())
+            except ValueError as error:  # an issuer that has ended: what is there goes on until its own end
+                log.error("the servers' certificate, good until %s, can't be renewed: %s", self._leaf.ends, error)
 
     def renew_if_due(self, now: datetime) -> bool:
         """Issue a new certificate if the present one is past half its life; say whether that was so."""

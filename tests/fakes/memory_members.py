@@ -49,6 +49,11 @@ class MemoryMembers:
         by_serial = sorted(mine, key=lambda row: row.serial)
         return tuple(sorted(by_serial, key=lambda row: row.issued_at, reverse=True))
 
+    async def forget(self, device: DeviceId, before: datetime) -> None:
+        rows = self._tables.change().certificates
+        for serial in [row.serial for row in rows.values() if row.device == device and row.ends < before]:
+            del rows[serial]
+
     async def revoke(self, device: DeviceId, at: datetime) -> None:
         rows = self._tables.change().certificates
         for serial, row in rows.items():

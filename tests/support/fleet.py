@@ -1,8 +1,11 @@
 """A whole fleet of real processes, kept alive as systemd would: whoever dies is started again."""
 
+import asyncio
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import onnx
@@ -11,11 +14,15 @@ from headwater.demo.processes import Agent, ControlPlane, Endpoints, Process, al
 from headwater.errors import HeadwaterError
 from headwater.examples import classifier, digits
 from headwater.records import Run, RunDetail
+from headwater_agent.config import load
+from headwater_agent.enrol import enrol
 
+from tests.support.secure_mosquitto import secure_mosquitto
 from tests.support.waiting import until_now
 
 WITHIN_S = 90.0
 CRASH_AT = "HEADWATER_CRASH_AT"
+BROKER = "FLEET_BROKER"  # "mosquitto": the whole suite on that, with mTLS, instead of the embedded broker
 
 
 class Crashes:
@@ -71,7 +78,7 @@ class Fleet:
         """Make a box and start its agent."""
         box = make_box(self.folder / device, device, self.endpoints, datasets, labels=labels, engine=engine)
         if self.endpoints.secure:
-            box.enrol(self.client).done()
+            _enrol(box, self.client.devices.invite(box.id).token)
         self.boxes.append(box)
         self._box_env[device] = env or {}
         self._start(box)
@@ -146,10 +153,14 @@ def fleet(
     folder: Path, *, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None, secure: bool = True
 ) -> Iterator[Fleet]:
     """Start a control plane with the demo's kind of boxes to be added; stop everything at the end."""
-    with all_stopped([]) as running:
-        made = Fleet(folder, arguments, env or {}, running, secure=secure)
-        with made.client:
-            yield made
+    with ExitStack() as parts:
+        env = dict(env or {})
+        if secure and os.environ.get(BROKER) == "mosquitto" and "--broker" not in arguments:
+            broker = parts.enter_context(secure_mosquitto(folder / "control-plane", folder / "mosquitto"))
+            arguments, env = (*arguments, *broker.arguments), {**env, **broker.env}
+        made = Fleet(folder, arguments, env, parts.enter_context(all_stopped([])), secure=secure)
+        parts.enter_context(made.client)
+        yield made
 
 
 def add_digit_boxes(
@@ -177,6 +188,12 @@ def start_reproducible(fleet: Fleet, base: str, rounds: int = 3) -> Run:
     return fleet.client.runs.start(
         model="digits", dataset="digits", rounds=rounds, base=base, seed=7, batch_size=16, reproducible=True
     )
+
+
+def _enrol(box: Box, token: str) -> None:
+    """Enrol as `headwater-agent enroll` does, but in this process: to start another one takes half a second."""
+    with ThreadPoolExecutor(1) as thread:  # a test may have a loop running in its own
+        thread.submit(asyncio.run, enrol(load(box.config, {}), token, again=False)).result()
 
 
 def _armed(step: str, guard: Path) -> str:

@@ -112,6 +112,12 @@ class Standin:
         if self._papers is None and self._endpoints.secure:
             self._papers = await papers(self._endpoints, self._certified_as)
 
+    @property
+    def papers(self) -> Papers:
+        """Give its certificate."""
+        assert self._papers is not None, "it has not enrolled"
+        return self._papers
+
     def _uplink(self) -> GrpcUplink:
         return GrpcUplink(self.channel, self.device, self._papers.trust if self._papers else Gullible())
 

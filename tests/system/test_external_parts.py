@@ -1,4 +1,4 @@
-"""The same runs on PostgreSQL and mosquitto: the other pair of parts that a control plane may stand on."""
+"""The same runs on PostgreSQL and mosquitto, with mTLS: the other pair of parts that a control plane may stand on."""
 
 import asyncio
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.fleet import Crashes, add_digit_boxes, fleet, import_digits, start_reproducible
-from tests.support.mosquitto import Mosquitto, running_mosquitto
 from tests.support.outcomes import digests_of, states_of
 from tests.support.postgres import fresh_database
+from tests.support.secure_mosquitto import secure_mosquitto
 from tests.support.waiting import until_now
 
 CONTROL_STEPS = ("control.delta.committed", "control.collecting", "control.merging")
@@ -19,18 +19,25 @@ async def test_on_postgresql_a_killed_mosquitto_and_control_plane_change_no_bit_
     """Broker and control plane killed in mid-round: the run completes, to the bits of an undisturbed one."""
     crashes = Crashes(tmp_path / "guards", *CONTROL_STEPS)
     training = Crashes(tmp_path / "guards" / "box-1", "agent.training")
-    async with fresh_database() as database, running_mosquitto(tmp_path) as broker:
-        arguments = ["--broker", f"mqtt://127.0.0.1:{broker.port}", "--database", database]
-        loop = asyncio.get_running_loop()
+    data = tmp_path / "control-plane"
+    async with fresh_database() as database:
 
         def play() -> None:
-            with fleet(tmp_path, arguments=arguments, env=crashes.env, secure=False) as made:
+            with (
+                secure_mosquitto(data, tmp_path / "mosquitto") as broker,
+                fleet(
+                    tmp_path,
+                    arguments=[*broker.arguments, "--database", database],
+                    env={**crashes.env, **broker.env},
+                ) as made,
+            ):
                 add_digit_boxes(made, 3, env={"box-1": training.env})
                 made.wait_registered()
                 base = import_digits(made)
                 disturbed = start_reproducible(made, base)
                 until_now(lambda: not training.missed, "box-1 dies at training")
-                asyncio.run_coroutine_threadsafe(_kill_and_start(broker), loop).result(30)
+                broker.kill()
+                broker.start()
                 detail = made.finish(disturbed)
                 assert crashes.missed == []
                 calm = made.finish(start_reproducible(made, base))
@@ -38,8 +45,3 @@ async def test_on_postgresql_a_killed_mosquitto_and_control_plane_change_no_bit_
                 assert made.parameters(detail.run.version) != made.parameters(base), "nothing was learnt"
 
         await asyncio.to_thread(play)
-
-
-async def _kill_and_start(broker: Mosquitto) -> None:
-    await broker.kill()
-    await broker.start()

@@ -72,7 +72,10 @@ def changed(path: tuple[Any, ...], value: Any) -> bytes:
         (("loss", "kind"), "hinge", "known are cross_entropy"),
         (("parameters", 1, "offset"), 5, "'b' is at 5, not at 6"),
         (("parameters",), [], "nothing to train"),
-        (("parameters", 0, "shape"), [-1, 3], "negative size"),
+        (("parameters", 0, "shape"), [-1, 3], "a size that can't be"),
+        (("parameters", 0, "shape"), [1 << 63], "a size that can't be"),
+        (("parameters", 0, "shape"), [10**400] * 12, "a size that can't be"),  # a product that Python would not print
+        (("parameters", 0, "shape"), [1] * 33, "33 axes"),
         (("parameters", 0, "shape"), [float("inf")], "can't be read"),
         (("inputs",), None, "can't be read"),
         (("loss",), [], "can't be read"),

@@ -34,11 +34,13 @@ class NoCertificate(AgentError):
         self.refused = refused
 
 
-async def enroll(invitation: Invitation, device: str, key: ec.EllipticCurvePrivateKey) -> Identity:
+async def enroll(
+    invitation: Invitation, device: str, key: ec.EllipticCurvePrivateKey, *, insists: bool = False
+) -> Identity:
     """Get a certificate; raise `NoCertificate`. To repeat it with the same key gives the same again."""
     root = await _root(invitation)
     async with _service(invitation.address, root) as stub:
-        asked = pb.EnrollRequest(secret=invitation.secret, device=device, csr=request(key, device))
+        asked = pb.EnrollRequest(secret=invitation.secret, device=device, csr=request(key, device), insists=insists)
         answer = await _within(stub.Enroll(asked, timeout=PATIENCE_S), invitation.address)
     return _identity(answer, key, root, invitation.address)
 

@@ -105,7 +105,10 @@ class Vault:
             raise NotEnrolled(f"the identity in {self._folder} is damaged ({error}): enrol this box again") from error
 
     def new_key(self) -> ec.EllipticCurvePrivateKey:
-        """Make a P-256 key, or give the one whose enrolment was cut short: repeated, that is the same enrolment."""
+        """Make a P-256 key, or give the one whose enrolment was cut short: repeated, that is the same enrolment.
+
+        Raises `NotEnrolled` if that one is damaged.
+        """
         if self._waiting.is_file():
             try:
                 return _key(self._waiting.read_bytes())
@@ -157,10 +160,11 @@ def request(key: ec.EllipticCurvePrivateKey, device: str) -> bytes:
 
 def place(address: str) -> Address:
     """Read host:port; raise ValueError."""
-    host, _, port = address.rpartition(":")
+    before, _, port = address.rpartition(":")
+    host = before.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{address[:100]!r} is no address: host:port")
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+    return Address(host, int(port))
 
 
 def _control_plane(tree: Mapping[str, object]) -> ControlPlane:

@@ -92,6 +92,8 @@ class GrpcUplink:
             raise Unavailable(f"the control plane's answer to Sync is not signed as it should be: {error}") from error
         except WireError as error:
             raise Unavailable(f"the control plane's answer to Sync makes no sense: {error}") from error
+        except OSError as error:  # a full disk
+            raise Unavailable(f"the control plane's new keys could not be kept: {error}") from error
 
     async def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from `offset` on; raise `Gone` if the control plane has no such blob."""

@@ -1,5 +1,6 @@
 """What a model demands of a dataset, checked before anything is trained."""
 
+import logging
 from math import prod
 
 import numpy as np
@@ -10,6 +11,7 @@ from headwater_agent.training.datasets import Dataset
 from headwater_agent.training.errors import NotPossible
 
 _SCAN_ROWS = 8192
+_log = logging.getLogger("headwater.worker")
 
 
 def check(dataset: Dataset, manifest: Manifest) -> None:
@@ -55,7 +57,9 @@ def _check_classes(dataset: Dataset, manifest: Manifest) -> None:
             bad &= values != manifest.loss.ignore
         if bad.any():
             row = int(np.argmax(bad))
+            _log.warning("dataset %r: the label of example %d is %s", dataset.name, start + row, values[row])
+            # Neither is told to the control plane: by its number of classes a manifest could ask for labels one by one.
             raise NotPossible(
-                f"dataset {dataset.name!r}: the label of example {start + row} is {values[row]}, "
-                f"but model {manifest.model!r} knows the classes 0 to {classes - 1}"
+                f"dataset {dataset.name!r} has a label that model {manifest.model!r} does not know: "
+                f"its classes are 0 to {classes - 1}"
             )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import audit, broker, device, login, model, rollout, run, serve, token
+from headwater.cli import audit, broker, device, keys, login, model, rollout, run, serve, token
 from headwater.cli import version as versions
 from headwater.errors import HeadwaterError
 
@@ -34,6 +34,7 @@ for name, group in (
     ("rollout", rollout.app),
     ("audit", audit.app),
     ("token", token.app),
+    ("keys", keys.app),
 ):
     app.add_typer(group, name=name)
 if find_spec("headwater.cli.demo"):  # not in every installation

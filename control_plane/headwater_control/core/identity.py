@@ -1,5 +1,6 @@
 """Who may be in the fleet: invitations, certificates, and whether a device is shut out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -8,6 +9,7 @@ from headwater_wire.ids import DeviceId
 
 Labels = tuple[tuple[str, str], ...]
 GRACE = timedelta(days=365)  # so long after its end a certificate can still be renewed by its key
+A_DAY = 10  # certificates for one device: a renewal is due every six weeks
 ANY = DeviceId("")  # as an invitation's device: whichever id the box would like
 
 
@@ -79,8 +81,15 @@ def unusable(invite: Invite | None, now: datetime) -> str:
     return ""
 
 
+def too_often(issued: Sequence[Certificate], now: datetime) -> bool:
+    """Say whether a device has had so many certificates within a day that it gets no other: rows would pile up."""
+    return sum(one.issued_at > now - timedelta(days=1) for one in issued) >= A_DAY
+
+
 def occupied(invite: Invite, device: DeviceId, standing: Standing | None) -> str:
     """Say why a device can't be enrolled under this id; nothing, if it can."""
+    if standing is not None and standing.disabled_at is not None:
+        return f"device {device!r} is disabled: an admin must enable it first, by `headwater device enable {device}`"
     if standing is None or invite.device == device:
         return ""
     return (
@@ -90,7 +99,7 @@ def occupied(invite: Invite, device: DeviceId, standing: Standing | None) -> str
 
 
 def admitted(invite: Invite, device: DeviceId, standing: Standing | None, now: datetime) -> tuple[Invite, Standing]:
-    """Say what becomes of an invitation and a device that it lets in: enabled, whatever was before."""
+    """Say what becomes of an invitation and a device that it lets in."""
     labels = invite.labels or (standing.labels if standing else ())
     since = standing.enrolled_at if standing else now
     return replace(invite, used=invite.used + 1), Standing(device, since, labels)

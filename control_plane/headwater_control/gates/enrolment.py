@@ -31,6 +31,7 @@ _AT_ONCE = 64
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # two minutes by default, TLS and the HTTP/2 preface together
     ("grpc.max_connection_age_ms", 120_000),
     ("grpc.max_connection_idle_ms", 30_000),
     ("grpc.http2.max_concurrent_streams", 16),
@@ -64,7 +65,10 @@ class EnrolmentGate(stubs.EnrolmentServicer):
         """Issue a certificate for an invitation."""
         async with answered(context, "Enroll"), asyncio.timeout(_PATIENCE_S):
             with self._guarded(context):
-                return self._identity(await enrolment.enroll(self.world, request.secret, request.device, request.csr))
+                issued = await enrolment.enroll(
+                    self.world, request.secret, request.device, request.csr, insists=request.insists
+                )
+                return self._identity(issued)
         raise AssertionError("answered() has aborted the call")
 
     async def Challenge(self, request: pb.ChallengeRequest, context: Context) -> pb.ChallengeResponse:  # noqa: N802

@@ -27,6 +27,7 @@ MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 512 KiB; a Sync of a thousand task
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server would quietly take half of the calls
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # two minutes by default, TLS and the HTTP/2 preface together
     ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ("grpc.http2.bdp_probe", 0),  # with the next line: about 1 MB buffered a stream instead of 5 to 17
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
@@ -96,13 +97,13 @@ class GrpcGate(stubs.GatewayServicer):
     async def UploadDelta(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         """Take a delta: an offer, then chunks from the offset that we answer, then a receipt from us."""
         async with answered(context, "UploadDelta"):
-            with self._admitted("uploads", self.uploads):
-                async with asyncio.timeout(self.patience.part_s) as deadline:
-                    offer = _offer(await context.read())
-                    with self.peers.call(context, offer.device):
-                        answer = await deltas.offer(self.world, offer)
-                        if isinstance(answer, deltas.Expected):
-                            answer = await self._take(offer, answer, deadline, context)
+            async with asyncio.timeout(self.patience.part_s) as deadline:
+                offer = _offer(await context.read())
+                # In this order: who is shut out, or says nothing, must not take a place.
+                with self.peers.call(context, offer.device), self._admitted("uploads", self.uploads):
+                    answer = await deltas.offer(self.world, offer)
+                    if isinstance(answer, deltas.Expected):
+                        answer = await self._take(offer, answer, deadline, context)
                     await context.write(pb.UploadReply(receipt=receipt_to(answer)))
 
     async def _take(

@@ -10,8 +10,10 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, check_name
 
 from headwater_control import certificates
-from headwater_control.gates.status import Code, Refused
+from headwater_control.gates.status import Code, Full, Refused
 from headwater_control.service.roll import Roll
+
+_AT_ONCE = 16  # calls of one device: a few devices must not take all the places
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,6 +34,8 @@ class Peers:
         device = self._device(context, claimed)
         task = asyncio.current_task()
         assert task is not None, "a servicer runs in a task"
+        if len(self._calls.get(device, ())) >= _AT_ONCE:
+            raise Full(f"calls of device {device}")
         self._calls.setdefault(device, set()).add(task)
         try:
             yield device

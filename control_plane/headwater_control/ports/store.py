@@ -239,6 +239,9 @@ class Members(Protocol):
     async def certificates(self, device: DeviceId) -> tuple[Certificate, ...]:
         """List a device's, newest first."""
 
+    async def forget(self, device: DeviceId, before: datetime) -> None:
+        """Delete a device's certificates that ended before a time: none of them can be renewed."""
+
     async def revoke(self, device: DeviceId, at: datetime) -> None:
         """Revoke all that a device has by now."""
 

@@ -35,10 +35,15 @@ class DeviceView:
 
 
 async def register(world: World, device: DeviceId, hello: Hello, hello_hash: str) -> None:
-    """Take in a device's Hello; `hello_hash` is the SHA-256 (hex) of its bytes. One of an older epoch is ignored."""
+    """Take in a device's Hello; `hello_hash` is the SHA-256 (hex) of its bytes.
+
+    One of an older epoch is ignored, and of a device that is shut out.
+    """
     now = world.clock.now()
     async with work(world) as unit:
         standing = await unit.tx.members.standing(device)
+        if standing is not None and standing.disabled_at is not None:
+            return
         if standing is not None:
             hello = replace(hello, labels=labelled(hello.labels, standing.labels))
         known = await unit.tx.devices.get(device, lock=True)
@@ -52,6 +57,8 @@ async def register(world: World, device: DeviceId, hello: Hello, hello_hash: str
 
 async def presence(world: World, device: DeviceId, online: bool, epoch: int, seq: int) -> None:
     """Take in a birth, goodbye or last will: the highest (epoch, seq) wins. Of an unknown device: nothing."""
+    if online and device in world.roll.barred.devices:
+        return
     async with work(world) as unit:
         known = await unit.tx.devices.get(device, lock=True)
         if known is None:

@@ -10,6 +10,7 @@ from headwater_wire.invitation import SECRET_BYTES
 
 from headwater_control.core.audit import deed
 from headwater_control.core.identity import (
+    A_DAY,
     ANY,
     GRACE,
     Certificate,
@@ -18,6 +19,7 @@ from headwater_control.core.identity import (
     admitted,
     hashed,
     occupied,
+    too_often,
     unusable,
 )
 from headwater_control.ports import Issued, NotOurs, Transaction
@@ -77,7 +79,7 @@ async def invite(
     return made, secret
 
 
-async def enroll(world: World, secret: bytes, wish: str, csr: bytes) -> Issued:
+async def enroll(world: World, secret: bytes, wish: str, csr: bytes, *, insists: bool = False) -> Issued:
     """Issue a certificate for an invitation's secret; raise `Forbidden`, `Conflict` or `Malformed`.
 
     The same secret with the same key again gives a certificate again: the first answer may have been lost.
@@ -90,12 +92,16 @@ async def enroll(world: World, secret: bytes, wish: str, csr: bytes) -> Issued:
         if found is None:
             raise Forbidden("there is no such invitation: make one with `headwater device invite`")
         device = found.device or DeviceId(check_name(wish, "device"))
+        if insists and device != wish:
+            raise Forbidden(
+                f"the invitation is for {device!r}, but agent.id in the box's configuration is {wish[:80]!r}"
+            )
         issued = world.issuer.device(device, csr, world.clock.now())
         record = replace(issued.record, invite=found.id)
         problem = await _let_in(unit, found, record, key, world)
     if problem:  # said only now: that it was tried is in the audit log
         raise Forbidden(problem)
-    await world.roll.look(world.store, world.clock.now())  # an earlier box of this name is out
+    await world.roll.look_soon(world.store, world.clock.now())  # an earlier box of this name is out
     return replace(issued, record=record)
 
 
@@ -117,9 +123,12 @@ async def renew(world: World, asked: Renewal) -> Issued:
         standing = await unit.tx.members.standing(shown.device, lock=True)
         if reason := await _shut_out(unit.tx, shown.device, shown.serial, standing):
             raise Forbidden(reason)
+        if too_often(await unit.tx.members.certificates(shown.device), now):
+            raise Conflict(f"device {shown.device} has had {A_DAY} certificates within a day: try again tomorrow")
         if standing is None:  # it was enrolled after the backup that this database was restored from
             await unit.tx.members.save(Standing(shown.device, now))
         await unit.tx.members.certify(issued.record)
+        await unit.tx.members.forget(shown.device, now - GRACE)
     return issued
 
 
@@ -143,7 +152,7 @@ async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, worl
     standing = await unit.tx.members.standing(device, lock=True)
     before = await unit.tx.members.certificates(device)
     again = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
-    if again and standing is not None and standing.disabled_at is None:
+    if again and standing is not None and standing.disabled_at is None and not too_often(before, world.clock.now()):
         await unit.tx.members.certify(record)
         return ""
     if problem := unusable(found, world.clock.now()) or occupied(found, device, standing):

@@ -42,6 +42,13 @@ class Roll:
                 barred, owners = await tx.members.barred(now - GRACE)
             self._take(barred, owners)
 
+    async def look_soon(self, store: Store, now: datetime) -> None:
+        """Look now, or, if the database is busy, within a second: what was decided is decided."""
+        try:
+            await self.look(store, now)
+        except Busy as error:
+            log.warning("can't read who is shut out, the last answer holds: %s", error)
+
     def _take(self, barred: Barred, owners: dict[str, DeviceId]) -> None:
         fresh = (barred.devices - self.barred.devices) | {owners[s] for s in barred.serials - self.barred.serials}
         before, self.barred = self.barred, barred
@@ -57,7 +64,4 @@ class Roll:
         """Look again and again, until cancelled."""
         while True:
             await clock.sleep(_LOOK_EVERY_S)
-            try:
-                await self.look(store, clock.now())
-            except Busy as error:
-                log.warning("can't read who is shut out, the last answer holds: %s", error)
+            await self.look_soon(store, clock.now())

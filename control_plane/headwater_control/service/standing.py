@@ -36,7 +36,7 @@ async def disable(world: World, device: DeviceId, reason: str) -> Standing:
             await unit.tx.devices.save(replace(known, online=False, presence_at=now))
         unit.fleet_changed = True
         unit.deeds.append(deed("device.disable", device, before, after))
-    await world.roll.look(world.store, now)
+    await world.roll.look_soon(world.store, now)
     return after
 
 
@@ -49,7 +49,7 @@ async def enable(world: World, device: DeviceId) -> Standing:
         after = replace(before, disabled_at=None, reason="")
         await unit.tx.members.save(after)
         unit.deeds.append(deed("device.enable", device, before, after))
-    await world.roll.look(world.store, world.clock.now())
+    await world.roll.look_soon(world.store, world.clock.now())
     return after
 
 

@@ -27,14 +27,16 @@ class AnchorsResponse(_message.Message):
     def __init__(self, root: _Optional[bytes] = ...) -> None: ...
 
 class EnrollRequest(_message.Message):
-    __slots__ = ("secret", "device", "csr")
+    __slots__ = ("secret", "device", "csr", "insists")
     SECRET_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CSR_FIELD_NUMBER: _ClassVar[int]
+    INSISTS_FIELD_NUMBER: _ClassVar[int]
     secret: bytes
     device: str
     csr: bytes
-    def __init__(self, secret: _Optional[bytes] = ..., device: _Optional[str] = ..., csr: _Optional[bytes] = ...) -> None: ...
+    insists: bool
+    def __init__(self, secret: _Optional[bytes] = ..., device: _Optional[str] = ..., csr: _Optional[bytes] = ..., insists: _Optional[bool] = ...) -> None: ...
 
 class ChallengeRequest(_message.Message):
     __slots__ = ()

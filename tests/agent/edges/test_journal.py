@@ -89,6 +89,27 @@ def test_records_say_all_of_a_session(names: list[str], revision: int, stage: St
     assert records.load(records.dump(session), BOX) == (session, ())
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("state", "revision", "x"),
+        ("state", "seen", float("inf")),
+        ("sent", "day", float("inf")),
+        ("held", "number", None),
+        ("finished", "deadline_ms", []),
+        ("finished", "deadline_ms", "soon"),
+    ],
+)
+def test_a_record_with_a_number_that_is_none_is_left_out(kind: str, field: str, value: object) -> None:
+    """It is named, and the others go on, also where they are put in order by that number."""
+    rows = records.dump(a_full_session())
+    key = min(key for key in rows if key.partition("/")[0] == kind)
+    broken = records.encode({**json.loads(rows[key]), field: value})
+    session, unreadable = records.load({**rows, key: broken, "denied/deep": b"[" * 100_000}, BOX)
+    assert set(unreadable) == {key, "denied/deep"}
+    assert set(records.dump(session)) >= rows.keys() - {key}
+
+
 async def test_only_what_changed_is_written(tmp_path: Path) -> None:
     """A heartbeat's worth of change does not rewrite the rest."""
     written: list[str] = []

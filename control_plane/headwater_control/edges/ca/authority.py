@@ -128,6 +128,8 @@ class Authority:
             .issuer_name(self._issuer.subject)
             .last_update(now - profiles.BACK_DATED)
             .next_update(self._issuer.not_valid_after_utc)  # an expired list would lock every box out
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)  # RFC 5280, 5.2.3: it grows
         )
         for serial in sorted(serials):
             builder = builder.add_revoked_certificate(

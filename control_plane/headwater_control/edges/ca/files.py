@@ -13,7 +13,9 @@ from headwater_wire import durable
 from headwater_control.edges.ca import profiles
 from headwater_control.edges.ca.authority import Authority, BadAuthority, key_pem
 
-_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_CURVES = (ec.SECP256R1, ec.SECP384R1)
+
+_LONGEST = 2  # what servers and boxes send is their own certificate and its issuer's
 
 
 def embedded(folder: Path, now: datetime) -> Authority:
@@ -44,6 +46,10 @@ def brought(chain: Path, key: Path, now: datetime) -> Authority:
             below.verify_directly_issued_by(above)
         except Exception as error:  # whatever does not fit: the operator needs the file and the reason
             raise BadAuthority(f"{chain}: each certificate must be issued by the next: {error}") from error
+    if len(certificates) > _LONGEST:
+        raise BadAuthority(
+            f"{chain} has {len(certificates)} certificates: the issuing one must be directly beneath the root, or be it"
+        )
     root = certificates[-1]
     if root.issuer != root.subject:
         raise BadAuthority(f"{chain} ends without a root: append the root's certificate")
@@ -84,7 +90,7 @@ def _key(file: Path) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadAuthority(f"{file} holds no private key in PEM without a password: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVES):
-        raise BadAuthority(f"{file}: the CA's key must be an elliptic one (P-256, P-384 or P-521)")
+        raise BadAuthority(f"{file}: the CA's key must be an elliptic one (P-256 or P-384)")
     return key
 
 

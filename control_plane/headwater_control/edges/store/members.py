@@ -111,6 +111,10 @@ class SqlMembers:
         query = _FIND_CERTIFICATE.where(_C.device == device).order_by(_C.issued_at.desc(), _C.serial)
         return tuple(Certificate(*row) for row in await self._rows.all(query))
 
+    async def forget(self, device: DeviceId, before: datetime) -> None:
+        """Delete a device's certificates that ended before a time: none of them can be renewed."""
+        await self._rows.change(sa.delete(_CERTIFICATES).where(_C.device == device, _C.ends < before))
+
     async def revoke(self, device: DeviceId, at: datetime) -> None:
         """Revoke all that a device has by now."""
         mine = sa.and_(_C.device == device, _C.revoked_at.is_(None))

@@ -13,7 +13,7 @@ from headwater_control.gates.http import schemas
 from headwater_control.gates.http.needs import ADMIN, OPERATOR
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import enrolment, keys, standing
-from headwater_control.service.errors import Conflict
+from headwater_control.service.errors import Conflict, Invalid
 
 router = APIRouter(prefix="/v1", tags=["identity"])
 
@@ -23,7 +23,8 @@ class Enrolment:
     """Where boxes enrol: at a port of this host, under one of its names."""
 
     port: int
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # as the operator lists them, the first for invitations
+    held: frozenset[str] = frozenset()  # by the server's certificate: no other will do
 
 
 class InviteRequest(BaseModel, extra="forbid"):
@@ -88,11 +89,14 @@ async def invite(request: Request, world: InWorld, wanted: InviteRequest) -> New
     at: Enrolment | None = request.app.state.enrolment
     if at is None:
         raise Conflict("this control plane runs with --insecure: agents need no certificate, and there is none to get")
+    host = wanted.host or next(iter(at.names), "") or request.url.hostname or "127.0.0.1"
+    if host not in at.held:
+        known = ", ".join(sorted(at.held))
+        raise Invalid(f"the server's certificate is not for {host[:80]!r} but for {known}: add it to `names`")
     ttl = timedelta(seconds=wanted.ttl_s)
     record, secret = await enrolment.invite(
         world, device=wanted.device, labels=wanted.labels, uses=wanted.uses, ttl=ttl
     )
-    host = wanted.host or next(iter(at.names), "") or request.url.hostname or "127.0.0.1"
     place = f"[{host}]:{at.port}" if ":" in host else f"{host}:{at.port}"
     token = encode(Invitation(place, world.issuer.fingerprint, secret))
     return NewInvite(**_told(record).model_dump(), token=token)

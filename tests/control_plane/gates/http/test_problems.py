@@ -138,7 +138,8 @@ async def test_this_machine_may_be_called_by_any_of_its_names(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize(
-    ("origin", "status"), [("https://evil.example", 403), ("null", 403), ("http://127.0.0.1:9", 403), (None, 404)]
+    ("origin", "status"),
+    [("https://evil.example", 403), ("null", 403), ("http://127.0.0.1:9", 403), ("http://[", 403), (None, 404)],
 )
 async def test_another_page_can_change_nothing(http: httpx.AsyncClient, origin: str | None, status: int) -> None:
     """A POST that a browser sends for a page of another origin is refused."""

@@ -1,21 +1,10 @@
-"""Throw random and mutated packets at the broker's codec: `python -m tests.fuzz_mqtt [--inputs N] [--seed N]`.
+"""Valid MQTT v5 packets of every type, in all their variety, and what damage does to them."""
 
-Two promises are checked for each input: nothing but `BadPacket` comes out of the decoder, and each packet it accepts
-can be written and is then read back equal.
-"""
-
-import argparse
 import random
-import sys
-import time
-from collections import Counter
-from dataclasses import dataclass, field
 
 from headwater_control.edges.broker import packets as p
 from headwater_control.edges.broker import reasons
-from headwater_control.edges.broker.encoding import encode
 from headwater_control.edges.broker.fields import varint
-from headwater_control.edges.broker.framing import Decoder
 from headwater_control.edges.broker.properties import (
     AckProperties,
     AuthProperties,
@@ -25,24 +14,15 @@ from headwater_control.edges.broker.properties import (
     PublishProperties,
     SubscribeProperties,
 )
-from headwater_control.edges.broker.reasons import BadPacket
 
-_MAXIMUM_PACKET_BYTES = 4096
+from tests.fuzzing.damage import damaged
+
 _PROPERTY_IDS = bytes((1, 2, 3, 8, 9, 11, 17, 18, 19, 21, 22, 23, 24, 25, 26, 28, 31, 33, 34, 35, 36, 37, 38, 39, 40))
 _FILTERS = ("a", "a/b", "+", "#", "a/+/b", "a/#", "$share/g/a", "$SYS/#", "é/𝄞")
 _SPLICES = (
-    b"\0",
-    b"\xff",
-    b"\0\0",
-    b"\0\1",
-    b"\xff\xff",
-    b"\xc0\x80",
-    b"\xed\xa0\x80",
-    b"+",
-    b"#",
-    b"$share/",
-    b"\x80\0",
-)
+    b"\0", b"\xff", b"\0\0", b"\0\1", b"\xff\xff", b"\xc0\x80", b"\xed\xa0\x80", b"+", b"#", b"$share/", b"\x80\0",
+    *(bytes((number, 1)) for number in _PROPERTY_IDS),
+)  # fmt: skip
 
 
 class Packets:
@@ -170,32 +150,10 @@ class Packets:
 def mutate(data: bytes, source: random.Random) -> bytes:
     """Damage one packet's bytes: mostly its body, with the length put right so that the damage is reached."""
     if source.random() < 0.2:
-        return _damage(data, source)
+        return damaged(data, source, _SPLICES)
     start = 1 + next(index for index in range(1, 5) if data[index] < 0x80)
-    body = _damage(data[start:], source)
+    body = damaged(data[start:], source, _SPLICES)
     return data[:1] + varint(len(body)) + body
-
-
-def _damage(data: bytes, source: random.Random) -> bytes:
-    out = bytearray(data)
-    for _ in range(source.choice((1, 1, 1, 2, 4))):
-        at = source.randrange(len(out)) if out else 0
-        match source.randrange(7):
-            case 0 if out:
-                out[at] ^= 1 << source.randrange(8)
-            case 1 if out:
-                out[at] = source.randrange(256)
-            case 2:
-                del out[at : at + source.randint(1, 4)]
-            case 3:
-                out[at:at] = source.randbytes(source.randint(1, 4))
-            case 4:
-                out[at:at] = source.choice(_SPLICES)
-            case 5:
-                out[at:at] = bytes((source.choice(_PROPERTY_IDS),)) + source.randbytes(source.randint(1, 3))
-            case _:
-                out[at:at] = out[at : at + source.randint(1, 12)]
-    return bytes(out)
 
 
 def invent(source: random.Random) -> bytes:
@@ -209,94 +167,3 @@ def invent(source: random.Random) -> bytes:
         case _:
             connect = b"\0\4MQTT\5" + body
             return b"\x10" + varint(len(connect)) + connect
-
-
-@dataclass(slots=True)
-class Findings:
-    """What came of it."""
-
-    inputs: int = 0
-    accepted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-
-
-def check(data: bytes, cut: int, findings: Findings) -> None:
-    """Decode `data` in two pieces, and hold the codec to its promises; a broken one raises."""
-    findings.inputs += 1
-    decoder = Decoder(_MAXIMUM_PACKET_BYTES)
-    try:
-        for piece in (data[:cut], data[cut:]):
-            decoder.feed(piece)
-            while (packet := decoder.next()) is not None:
-                findings.accepted += 1
-                written = encode(packet)
-                again = Decoder(1 << 20)
-                again.feed(written)
-                if again.next() != packet or encode(packet) != written:
-                    raise AssertionError(f"{packet!r} is written as {written.hex()} and read back otherwise")
-    except BadPacket as bad:
-        findings.refused[bad.reason.name] += 1
-        if not bad.what or bad.reason < reasons.Reason.UNSPECIFIED:
-            raise AssertionError(f"{data.hex()} is refused without a reason") from bad
-
-
-class Inputs:
-    """The endless, reproducible stream of inputs of one seed: mostly valid packets, mutated."""
-
-    def __init__(self, seed: int) -> None:
-        self._source = random.Random(seed)
-        self._packets = Packets(self._source)
-
-    def next(self) -> tuple[bytes, int]:
-        """Give the next input and where to cut it."""
-        source = self._source
-        draw = source.random()
-        if draw < 0.15:
-            data = invent(source)
-        elif draw < 0.25:
-            data = encode(self._packets.make())
-        elif draw < 0.35:
-            data = encode(self._packets.make()) + mutate(encode(self._packets.make()), source)
-        else:
-            data = mutate(encode(self._packets.make()), source)
-        return data, source.randint(0, len(data))
-
-
-def fuzz(count: int, seed: int, findings: Findings) -> None:
-    """Check `count` inputs more."""
-    stream = Inputs(seed)
-    for _ in range(count):
-        data, cut = stream.next()
-        try:
-            check(data, cut, findings)
-        except Exception:
-            print(f"input {findings.inputs} of seed {seed}, cut at {cut}: {data.hex()}", file=sys.stderr)
-            raise
-
-
-def main() -> None:
-    """Run from the command line."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the first batch (default: %(default)s)")
-    wanted = parser.parse_args()
-    findings = Findings()
-    began = time.perf_counter()
-    columns = (TextColumn("MQTT codec"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("inputs", total=wanted.inputs)
-        seed = wanted.seed
-        while findings.inputs < wanted.inputs:
-            fuzz(min(2000, wanted.inputs - findings.inputs), seed, findings)
-            progress.update(bar, completed=findings.inputs)
-            seed += 1
-    seconds = time.perf_counter() - began
-    print(f"{findings.inputs:,} inputs in {seconds:.0f} s: {findings.accepted:,} packets accepted and read back equal,")
-    print(f"{findings.refused.total():,} inputs refused: ", end="")
-    print(", ".join(f"{name.lower()} {count:,}" for name, count in findings.refused.most_common()))
-
-
-if __name__ == "__main__":
-    main()
