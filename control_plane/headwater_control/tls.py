@@ -46,13 +46,15 @@ class ServerTls:
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
             nonlocal used
-            if used is self._leaf:  # gRPC swaps without a lock what it is given: at each handshake, that ends in abort()
+            if used is self._leaf:  # gRPC swaps what it is given, without a lock: at every handshake, it would abort()
                 return None
             used = self._leaf
             return self._configuration(clients)
 
         credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(clients), renewed, require_client_authentication=clients
+            self._configuration(clients),
+            renewed,  # type: ignore[arg-type]  # None: no change, says the documentation; the stubs don't
+            require_client_authentication=clients,
         )
         return credentials
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,6 +13,7 @@ from headwater_agent.edges import enrolment as agent
 from headwater_agent.edges.identity import Identity
 from headwater_control.edges import broker
 from headwater_control.edges.blobs import FolderBlobs
+from headwater_control.edges.broker.server import Broker
 from headwater_control.edges.ca import Authority
 from headwater_control.edges.clock import SystemIds
 from headwater_control.gates import enrolment
@@ -47,10 +49,10 @@ class Stronghold:
     clock: FakeClock
     authority: Authority
     forger: Forger
-    gate: GrpcGate
-    broker: broker.Broker
+    broker: Broker
     enrol: str
     gateway: str
+    tls: ServerTls
 
     @property
     def nobody(self) -> Shown:
@@ -73,7 +75,7 @@ class Stronghold:
         return [entry.after for entry in entries if entry.action == action]
 
     @asynccontextmanager
-    async def calling(self, by: Shown) -> AsyncIterator[GatewayStub]:
+    async def calling(self, by: Shown) -> AsyncIterator[Any]:
         """Open a channel to the gateway."""
         async with grpc.aio.secure_channel(self.gateway, by.credentials) as channel:
             yield GatewayStub(channel)  # type: ignore[no-untyped-call]
@@ -82,7 +84,7 @@ class Stronghold:
         """Sync as a device; give the status."""
         async with self.calling(by) as stub:
             try:
-                await stub.Sync(pb.SyncRequest(device=device), timeout=PATIENCE_S)  # type: ignore[attr-defined]
+                await stub.Sync(pb.SyncRequest(device=device), timeout=PATIENCE_S)
             except grpc.aio.AioRpcError as error:
                 return error.code().name
         return OK
@@ -124,9 +126,8 @@ async def stronghold(folder: Path) -> AsyncIterator[Stronghold]:
         enrol = await lives.enter_async_context(
             enrolment.serve(strangers, "127.0.0.1", 0, tls.credentials(clients=False))
         )
-        yield Stronghold(
-            world, clock, authority, Forger(folder / "ca"), gate, running, f"127.0.0.1:{enrol}", f"127.0.0.1:{port}"
-        )
+        places = f"127.0.0.1:{enrol}", f"127.0.0.1:{port}"
+        yield Stronghold(world, clock, authority, Forger(folder / "ca"), running, *places, tls)
 
 
 def shown(identity: Identity) -> Shown:
