@@ -15,6 +15,7 @@ from typing import Self
 
 from headwater.client import Client
 from headwater.errors import HeadwaterError
+from headwater.records import Device
 
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
@@ -224,10 +225,15 @@ def registered(client: Client, devices: Sequence[str], processes: Sequence[Proce
     while missing:
         for process in processes:
             process.require_alive()
-        missing = set(devices) - {device.id for device in client.devices.list() if device.online and device.datasets}
+        missing = set(devices) - {device.id for device in client.devices.list() if _is_known(device)}
         if missing and time.monotonic() > deadline:
             raise ProcessError(f"not registered after {READY_WITHIN_S:g} s: {', '.join(sorted(missing))}")
         time.sleep(_LOOK_EVERY_S)
+
+
+def _is_known(device: Device) -> bool:
+    """Say whether a device is online and has looked at its data: before that it is drawn for no round."""
+    return device.online and bool(device.datasets) and not any(card.pending for card in device.datasets)
 
 
 def _is_ready(endpoints: Endpoints) -> bool:
