@@ -35,7 +35,7 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
             gc.enable()
             sys.stdout.write(_told(now.endpoints, settings.data_path))
             if now.first_token:
-                sys.stdout.write(_first_login(now.endpoints.http, now.fingerprint, now.first_token))
+                sys.stdout.write(_first_login(now.door, now.fingerprint, now.first_token))
             sys.stdout.flush()
 
         keep_freed_chunks()

@@ -160,6 +160,11 @@ def _check_broker(broker: str, *, insecure: bool) -> None:
 def _check_mosquitto(settings: Settings) -> None:
     if bool(settings.mosquitto_dir) != bool(settings.reload_command):
         raise BadSetting("mosquitto_dir and mosquitto_reload belong together: a list that is not read shuts nobody out")
+    if settings.mosquitto_dir and settings.ca_chain:
+        raise BadSetting(
+            "mosquitto takes everybody whom ca_chain's issuer has signed, by name alone: with mosquitto leave ca_chain "
+            "and ca_key out, so that the issuer is Headwater's own"
+        )
     if settings.mosquitto_dir and not settings.broker.startswith("mqtts://"):
         raise BadSetting("mosquitto_dir is for a mosquitto with TLS: set broker to its mqtts:// address")
 

@@ -55,6 +55,7 @@ class Ready:
     """What the operator hears at the start. `first_token` is the first admin token, if it was made just now."""
 
     endpoints: Endpoints
+    door: str  # the URL that operators are told
     fingerprint: str  # SHA-256 (hex) of the root certificate
     first_token: str = field(default="", repr=False)
 
@@ -99,7 +100,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
         async with _working(settings, parts, listening, enrol_port):
             first = "" if trust.tls is None else await _first_token(settings, world)
             lives.enter_context(data.announced(endpoints))
-            on_ready(Ready(endpoints, trust.authority.fingerprint.hex(), first))
+            on_ready(Ready(endpoints, _door(settings, endpoints), trust.authority.fingerprint.hex(), first))
             await stop.wait()
             log.info("stopping")
 
@@ -267,11 +268,24 @@ async def _enrolment(settings: Settings, parts: _Parts, grpc_port: int, link: Li
 
 async def _first_token(settings: Settings, world: World) -> str:
     """Make the first admin token, if there is none; give it to be shown once, unless a file is to have it."""
-    token = await tokens.first(world) or ""
-    if token and settings.admin_token_file:
-        durable.write(Path(settings.admin_token_file), token.encode() + b"\n", private=True)
-        return ""
-    return token
+    place = Path(settings.admin_token_file) if settings.admin_token_file else None
+
+    def keep(token: str) -> None:
+        if place is not None:
+            try:
+                durable.write(place, token.encode() + b"\n", private=True)
+            except OSError as error:
+                raise BadSetting(f"admin_token_file: can't write {place}: {error.strerror}") from error
+
+    token = await tokens.first(world, keep) or ""
+    return "" if place else token
+
+
+def _door(settings: Settings, at: Endpoints) -> str:
+    """Spell the URL by which others reach the API: by the first of the configured names, else by what is bound."""
+    host, _, port = at.http.partition("://")[2].rpartition(":")
+    name = next(iter(settings.public_names), "") or nearby(host.strip("[]"))
+    return f"{at.http.partition('://')[0]}://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def _endpoints(settings: Settings, http_port: int, grpc_port: int, link: Link, enrol_port: int) -> Endpoints:

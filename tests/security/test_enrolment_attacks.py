@@ -296,11 +296,15 @@ class Impostor(stubs.EnrolmentServicer):
         return pb.Identity()
 
 
-@pytest.mark.parametrize("tells", ["its own root", "the true root", "nonsense"])
+@pytest.mark.parametrize(
+    "tells", ["its own root", "the true root", "nonsense", "the true root and its own", "its own root and the true one"]
+)
 async def test_an_impostor_learns_no_secret(held: Stronghold, tmp_path: Path, tells: str) -> None:
     """Whoever stands between gets nothing, whether it tells its own root or repeats ours, which it has no key for."""
     other = embedded(tmp_path / "impostor", datetime.now(UTC))
-    roots = {"its own root": other.root_pem, "the true root": held.authority.root_pem, "nonsense": b"\0"}
+    true, own = held.authority.root_pem, other.root_pem
+    roots = {"its own root": own, "the true root": true, "nonsense": b"\0"}
+    roots |= {"the true root and its own": true + own, "its own root and the true one": own + true}
     impostor = Impostor(roots[tells])
     server = grpc.aio.server()
     stubs.add_EnrolmentServicer_to_server(impostor, server)  # type: ignore[no-untyped-call]

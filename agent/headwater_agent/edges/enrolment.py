@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -68,16 +67,16 @@ async def _root(invitation: Invitation) -> bytes:
     async with _service(invitation.address, leaf.encode()) as stub:
         root: bytes = (await _within(stub.Anchors(pb.AnchorsRequest(), timeout=PATIENCE_S), invitation.address)).root
     try:
-        found = x509.load_pem_x509_certificate(root).public_bytes(serialization.Encoding.DER)
+        found = x509.load_pem_x509_certificate(root)
     except ValueError as error:
         raise NoCertificate(f"{invitation.address} does not tell a certificate authority") from error
-    if sha256(found).digest() != invitation.fingerprint:
+    if found.fingerprint(hashes.SHA256()) != invitation.fingerprint:
         raise NoCertificate(
             f"{invitation.address} is not the control plane that made this invitation: its certificate authority has "
             "another fingerprint. Somebody may stand between; nothing was sent to it",
             refused=True,
         )
-    return root
+    return found.public_bytes(serialization.Encoding.PEM)  # what was checked, and nothing else that was told
 
 
 @asynccontextmanager

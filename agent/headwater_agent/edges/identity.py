@@ -180,7 +180,8 @@ def _control_plane(tree: Mapping[str, object]) -> ControlPlane:
     )
     for address in (known.enrolment, known.gateway, known.broker):
         place(address)
-    x509.load_pem_x509_certificate(known.root.encode())
+    if len(x509.load_pem_x509_certificates(known.root.encode())) != 1:
+        raise ValueError("there is one root, and no other")
     _keys(known)
     return known
 

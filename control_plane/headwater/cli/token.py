@@ -1,11 +1,11 @@
 """headwater token …"""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from headwater.cli.durations import duration_s
 from headwater.cli.options import AsJson, Url, by_flag, connect, labels
 from headwater.cli.output import as_json, err, out, table
 from headwater.records import ApiToken
@@ -15,7 +15,6 @@ app = typer.Typer(
     help="Who may do what: API tokens for people and programs.",
     epilog="Example: headwater token create ci --role operator --ttl 90d",
 )
-_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _TTL = "90d"
 
 
@@ -28,7 +27,7 @@ def create(
     label: Annotated[
         list[str] | None, typer.Option(help="key=value; several: only devices, runs and rollouts with all of them.")
     ] = None,
-    ttl: Annotated[str, typer.Option(help="How long it is valid: 30min, 12h, 90d; or never.")] = _TTL,
+    ttl: Annotated[str, typer.Option(help="How long it is valid: 30m, 12h, 90d; or never.")] = _TTL,
     json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -87,9 +86,4 @@ def _state(token: ApiToken) -> str:
 
 
 def _seconds(text: str) -> float | None:
-    if text == "never":
-        return None
-    match = re.fullmatch(r"(\d{1,9})(s|min|h|d)", text)
-    if match is None:
-        raise typer.BadParameter(f"--ttl {text!r}: write a number and s, min, h or d, such as 90d; or never")
-    return float(match[1]) * _UNITS[match[2]]
+    return None if text == "never" else duration_s(text)

@@ -90,8 +90,8 @@ def occupied(invite: Invite, device: DeviceId, standing: Standing | None) -> str
     """Say why a device can't be enrolled under this id; nothing, if it can."""
     if standing is not None and standing.disabled_at is not None:
         return f"device {device!r} is disabled: an admin must enable it first, by `headwater device enable {device}`"
-    if standing is None or invite.device == device:
-        return ""
+    if standing is None or (invite.device == device and standing.enrolled_at <= invite.created_at):
+        return ""  # or it was invited for that very place, by somebody who knew of the box there
     return (
         f"there is a device {device!r} already: choose another id, or, to put this box in its place, invite it by "
         f"`headwater device invite --device {device}`"

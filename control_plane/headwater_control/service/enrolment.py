@@ -9,6 +9,7 @@ from headwater_wire.ids import DeviceId, check_name
 from headwater_wire.invitation import SECRET_BYTES
 
 from headwater_control.core.audit import deed
+from headwater_control.core.authority import Role
 from headwater_control.core.identity import (
     A_DAY,
     ANY,
@@ -23,7 +24,7 @@ from headwater_control.core.identity import (
     unusable,
 )
 from headwater_control.ports import Issued, NotOurs, Transaction
-from headwater_control.service.authority import must_reach, sees
+from headwater_control.service.authority import must_reach, principal, sees
 from headwater_control.service.caller import caller
 from headwater_control.service.errors import Conflict, Forbidden, Invalid
 from headwater_control.service.work import Work, work
@@ -136,6 +137,10 @@ async def _must_reach_present(tx: Transaction, device: DeviceId) -> None:
     """Raise `Forbidden` if the box whose place the invited one takes is out of reach."""
     standing, known = await tx.members.standing(device), await tx.devices.get(device)
     if known is not None or standing is not None:
+        if not principal().may(Role.ADMIN):
+            raise Forbidden(
+                f"there is a device {device!r}: to put a box in its place shuts it out, which only an admin may"
+            )
         labels = known.labels if known else standing.labels if standing else ()
         must_reach(labels, f"device {device} is not among those")
 

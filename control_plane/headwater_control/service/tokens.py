@@ -1,6 +1,7 @@
 """Use cases around API tokens: give them out, take them back, and say who sent one."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -24,9 +25,16 @@ LONGEST_S = 10 * 366 * 86_400.0
 
 
 async def create(
-    world: World, name: str, role: Role, labels: Labels = (), ttl_s: float | None = None
+    world: World,
+    name: str,
+    role: Role,
+    labels: Labels = (),
+    ttl_s: float | None = None,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> tuple[ApiToken, str]:
     """Make a token; give what is known of it, and its text, which nobody can read again.
+
+    `keep` gets the text before the token is valid: if that fails, there is no token.
 
     Raises `Invalid`, `Conflict` if the name was ever taken, or `Forbidden`: nobody gives more than they have.
     """
@@ -50,6 +58,7 @@ async def create(
         async with work(world) as unit:
             await unit.tx.tokens.add(token)
             unit.deeds.append(deed("token.create", token.id, None, _public(token)))
+            keep(spelled(text))
     except AlreadyExists as error:
         raise Conflict(
             f"there is, or was, a token named {name}: choose another name, since the audit log goes by it"
@@ -78,13 +87,13 @@ async def revoke(world: World, token: str) -> ApiToken:
     return revoked
 
 
-async def first(world: World) -> str | None:
-    """Make the first admin token, if there was never any token; its text, or None."""
+async def first(world: World, keep: Callable[[str], None] = lambda _: None) -> str | None:
+    """Make the first admin token, if there was never any token, and have it kept; its text, or None."""
     async with world.store.read() as tx:
         if await tx.tokens.all():
             return None
     try:
-        return (await create(world, FIRST, Role.ADMIN))[1]
+        return (await create(world, FIRST, Role.ADMIN, keep=keep))[1]
     except Conflict:  # another replica began at the same time
         return None
 
