@@ -15,10 +15,12 @@ import numpy as np
 import onnx
 import pytest
 import typer
+from headwater import credentials
 from headwater.cli.app import app, main
 from headwater.cli.options import ENDPOINTS, labels
 from headwater.cli.output import out, table
 from headwater.client import Client
+from headwater.credentials import Login
 from headwater.defaults import LOSSES, OPTIMIZERS, RUN, STRATEGIES
 from headwater.demo.processes import Process
 from headwater.examples import classifier
@@ -129,8 +131,15 @@ def test_the_control_plane_started_in_this_folder_is_found(
     """Without --url or HEADWATER_URL, endpoints.json of ./headwater-data tells where it is."""
     (tmp_path / "headwater-data").symlink_to(digits.folder / "control-plane")
     monkeypatch.chdir(tmp_path)
-    for name in ("HEADWATER_TOKEN", "HEADWATER_CA"):
-        monkeypatch.setenv(name, digits.endpoints.env[name])
+    monkeypatch.setenv("HEADWATER_TOKEN", digits.endpoints.env["HEADWATER_TOKEN"])
+    monkeypatch.setenv("HEADWATER_CA", digits.endpoints.env["HEADWATER_CA"])
+    with pytest.raises(SystemExit) as ended:  # a folder may name any address: the environment's token is not for it
+        main(["model", "list"])
+    assert ended.value.code == 1
+    assert "this needs a token" in capsys.readouterr().err
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    login = Login(digits.endpoints.env["HEADWATER_TOKEN"], "")
+    credentials.save(credentials.load().with_login(digits.client.url, login))
     with pytest.raises(SystemExit) as ended:
         main(["model", "list"])
     assert ended.value.code == 0

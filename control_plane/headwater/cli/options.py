@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from headwater import credentials
 from headwater.client import DEFAULT_URL, Client
 from headwater.errors import HeadwaterError, Invalid, Unreachable
 
@@ -36,10 +37,12 @@ class Stale(HeadwaterError):
 def connect(url: str | None) -> Iterator[Client]:
     """Give a client for the address given, else for the control plane started in this folder, else of the last login.
 
-    Without any of these it is the default address. Token and CA are those that belong to the address.
+    Without any of these it is the default address. An address that a folder tells gets only what a login kept for it.
     """
     found = None if url else _started_here()
-    with Client(url or found) as client:
+    # A folder may be anybody's, and name any address: what the environment holds is not sent there.
+    token = credentials.load().login(found).token if found else None
+    with Client(url or found, token=token) as client:
         try:
             yield client
         except Unreachable as error:

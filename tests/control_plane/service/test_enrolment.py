@@ -122,6 +122,25 @@ async def test_who_asks_again_after_it_was_shut_out_or_replaced_is_refused(world
         await box.enroll(secret)
 
 
+async def test_only_an_admin_puts_a_box_in_anothers_place(world: World) -> None:
+    """It shuts that out, so an operator's invitation for a device that is there is refused when it is made."""
+    await Stranger(world).enroll(await invited(world))
+    with acting(Principal("token:north", Role.OPERATOR)):
+        with pytest.raises(Forbidden, match="which only an admin may"):
+            await invited(world, device="box-1")
+        await invited(world, device="box-2")
+
+
+async def test_an_invitation_from_before_a_box_was_there_does_not_take_its_place(world: World) -> None:
+    """Whoever made it did not know of that box, and may not have had the right to."""
+    early = await invited(world, device="box-1")
+    assert isinstance(world.clock, FakeClock)
+    await world.clock.advance(60)
+    await Stranger(world).enroll(await invited(world))
+    with pytest.raises(Forbidden, match="there is a device 'box-1' already"):
+        await Stranger(world).enroll(early)
+
+
 async def test_an_id_that_the_box_insists_on_is_not_changed(world: World) -> None:
     """An invitation for another one stays unused, and says which it is for."""
     secret = await invited(world, device="gate-7")
@@ -265,7 +284,7 @@ async def test_nobody_invites_beyond_their_reach(world: World) -> None:
     """Neither to other labels nor into the place of a box out of reach; other invitations are not shown."""
     await invited(world)
     await Box(world, "box-2", {"site": "south"}).register()
-    with acting(Principal("token:north", Role.OPERATOR, (("site", "north"),))):
+    with acting(Principal("token:north", Role.ADMIN, (("site", "north"),))):
         for how in ({}, {"labels": {"site": "south"}}, {"device": "box-2", "labels": NORTH}):
             with pytest.raises(Forbidden, match="site=north"):
                 await invited(world, **how)

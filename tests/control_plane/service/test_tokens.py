@@ -141,6 +141,19 @@ async def test_the_first_token_is_made_once(world: World) -> None:
     assert await tokens.first(world) is None
 
 
+async def test_a_first_token_that_can_t_be_kept_is_none(world: World) -> None:
+    """Else nobody would ever know it: the next start makes one."""
+
+    def keep(text: str) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        await tokens.first(world, keep)
+    assert await tokens.list_tokens(world) == ()
+    kept: list[str] = []
+    assert [await tokens.first(world, kept.append)] == kept
+
+
 async def test_of_replicas_that_start_at_once_one_makes_it(world: World) -> None:
     """The others say nothing."""
     made = await asyncio.gather(*(tokens.first(world) for _ in range(5)))
