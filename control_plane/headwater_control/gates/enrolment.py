@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _MESSAGE_LIMIT = 64 * 1024
 _PATIENCE_S = 20.0
-_AT_ONCE = 64
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
@@ -55,7 +54,8 @@ class EnrolmentGate(stubs.EnrolmentServicer):
     world: World
     places: Places
     attempts: Attempts = field(default_factory=lambda: Attempts(Pace(burst=20, every_s=3.0)))
-    _busy: int = 0
+    at_once: int = 64
+    _busy: int = field(default=0, init=False)
 
     async def Anchors(self, request: pb.AnchorsRequest, context: Context) -> pb.AnchorsResponse:  # noqa: N802 (the contract's name)
         """Tell the root certificate: its fingerprint in an invitation makes it believed."""
@@ -91,7 +91,7 @@ class EnrolmentGate(stubs.EnrolmentServicer):
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many failed attempts: try again in {ceil(wait_s)} s"
             )
-        if self._busy >= _AT_ONCE:
+        if self._busy >= self.at_once:
             raise Full("enrolments")
         self._busy += 1
         try:

@@ -140,17 +140,17 @@ async def test_who_succeeds_may_come_as_often_as_one_likes(secure: World, tmp_pa
 async def test_too_many_at_once_are_sent_away_with_a_delay(secure: World, tmp_path: Path) -> None:
     """They come back after it; whoever is being served is not disturbed."""
     good = await secret(secure)
-    async with calling(secure, tmp_path, _busy=64) as stub:
+    async with calling(secure, tmp_path, at_once=0) as stub:
         full = await refusal(stub.Enroll(asking(good), timeout=DEADLINE_S))
         assert full.code() is Code.RESOURCE_EXHAUSTED
         assert "too many enrolments at once: come back in" in (full.details() or "")
-    async with calling(secure, tmp_path, _busy=63) as stub:
+    async with calling(secure, tmp_path, at_once=1) as stub:
         await stub.Enroll(asking(good), timeout=DEADLINE_S)
 
 
 async def test_places_at_once_are_given_back(secure: World, tmp_path: Path) -> None:
     """After failures as after successes."""
-    async with calling(secure, tmp_path, _busy=63) as stub:
+    async with calling(secure, tmp_path, at_once=1) as stub:
         for _ in range(3):
             await refusal(stub.Enroll(asking(bytes(32)), timeout=DEADLINE_S))
         await stub.Enroll(asking(await secret(secure)), timeout=DEADLINE_S)

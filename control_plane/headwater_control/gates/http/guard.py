@@ -1,7 +1,6 @@
 """Keeps requests out that a web page elsewhere has smuggled in, and bodies that are too large."""
 
 import asyncio
-import ipaddress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater_control.gates.http import problems
+from headwater_control.reach import is_loopback
 
 JSON_LIMIT_BYTES = 1024 * 1024
 JSON_WITHIN_S = 30.0
@@ -53,7 +53,7 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         name = _name(host)
-        return name is not None and (name in self.hosts or _is_loopback(name))
+        return name is not None and (name in self.hosts or is_loopback(name))
 
 
 def too_large(limit: int) -> str:
@@ -109,10 +109,3 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname if "@" not in host else None
     except ValueError:
         return None
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
