@@ -11,7 +11,8 @@ from headwater.errors import Invalid
 from headwater.fleet import Devices, Rollouts
 from headwater.keys import Keys
 from headwater.models import Models, Versions
-from headwater.records import Health, WhoAmI
+from headwater.records import Health
+from headwater.rights import WhoAmI
 from headwater.runs import Runs
 from headwater.tokens import Tokens
 from headwater.transport import Transport

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from headwater.errors import Unfinished
-from headwater.records import Device, DeviceDetail, Invite, NewInvite, Rollout, RolloutDetail, Standing
+from headwater.records import Device, DeviceDetail, Rollout, RolloutDetail
+from headwater.rights import Invite, NewInvite, Standing
 from headwater.transport import Transport
 
 _POLL_S = 0.5

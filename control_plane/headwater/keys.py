@@ -1,6 +1,6 @@
 """The keys that sign what devices are told to do, by the SDK."""
 
-from headwater.records import NewKey
+from headwater.rights import NewKey
 from headwater.transport import Transport
 
 

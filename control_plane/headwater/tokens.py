@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.records import ApiToken, NewToken
+from headwater.rights import ApiToken, NewToken
 from headwater.transport import Transport
 
 

@@ -14,7 +14,7 @@ from headwater.cli.output import out
 from headwater.client import certificate
 from headwater.credentials import Login, is_private, plain
 from headwater.errors import Invalid
-from headwater.records import WhoAmI
+from headwater.rights import WhoAmI
 from headwater.transport import Transport
 
 _TOKEN_CHARS = 10_000

@@ -8,7 +8,7 @@ import typer
 from headwater.cli.durations import duration_s
 from headwater.cli.options import AsJson, Url, by_flag, connect, labels
 from headwater.cli.output import as_json, err, out, table
-from headwater.records import ApiToken
+from headwater.rights import ApiToken
 
 app = typer.Typer(
     no_args_is_help=True,
