@@ -1,6 +1,6 @@
 """From protobuf messages to the records of messages.py and back: used at the gates and edges only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
@@ -18,14 +18,14 @@ from headwater_wire.plausible import count, measure, text
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
 
-_PHASES = {
+PHASES = {
     m.Phase.ACCEPTED: fleet.ACCEPTED,
     m.Phase.FETCHING: fleet.FETCHING,
     m.Phase.TRAINING: fleet.TRAINING,
     m.Phase.SPOOLED: fleet.SPOOLED,
     m.Phase.UPLOADING: fleet.UPLOADING,
 }
-_PHASES_BACK = {value: key for key, value in _PHASES.items()}
+PHASES_BACK = {value: key for key, value in PHASES.items()}
 _RECEIPTS = {
     m.ReceiptKind.COMMITTED: gateway.COMMITTED,
     m.ReceiptKind.TOO_LATE: gateway.TOO_LATE,
@@ -119,7 +119,7 @@ def progress_to(progress: m.Progress) -> fleet.Progress:
     """Encode."""
     return fleet.Progress(
         task=progress.task,
-        phase=_PHASES[progress.phase],
+        phase=PHASES[progress.phase],
         step=progress.step,
         steps=progress.steps,
         loss=progress.loss,
@@ -131,7 +131,7 @@ def progress_from(progress: fleet.Progress) -> m.Progress:
     """Decode; a phase of a newer agent reads as ACCEPTED."""
     return m.Progress(
         task=TaskId(check_name(progress.task, "task")),
-        phase=_PHASES_BACK.get(progress.phase, m.Phase.ACCEPTED),
+        phase=PHASES_BACK.get(progress.phase, m.Phase.ACCEPTED),
         step=count(progress.step, "a step"),
         steps=count(progress.steps, "a number of steps"),
         loss=measure(progress.loss),
@@ -297,135 +297,3 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
         engines=tuple(check_name(engine, "engine") for engine in hello.engines),
         unconfined=tuple(check_name(part, "part of a confinement") for part in hello.unconfined),
     )
-
-
-def sync_to(request: m.SyncRequest) -> gateway.SyncRequest:
-    """Encode."""
-    return gateway.SyncRequest(
-        device=request.device,
-        epoch=request.epoch,
-        revision=request.revision,
-        hello_hash=request.hello_hash,
-        held=[gateway.HeldTask(task=held.task, phase=_PHASES[held.phase]) for held in request.held],
-        reports=[_report_to(report) for report in request.reports],
-        deployments=[
-            gateway.DeploymentReport(
-                rollout=report.rollout,
-                model=report.model,
-                generation=report.generation,
-                installed=report.installed,
-                problem=report.problem,
-            )
-            for report in request.deployments
-        ],
-    )
-
-
-def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
-    """Decode; raise `Malformed` naming the first field that is wrong."""
-    return m.SyncRequest(
-        device=DeviceId(check_name(request.device, "device")),
-        epoch=count(request.epoch, "an epoch"),
-        revision=count(request.revision, "a revision"),
-        hello_hash=text(request.hello_hash, 64),
-        held=tuple(
-            m.HeldTask(TaskId(check_name(held.task, "task")), _PHASES_BACK.get(held.phase, m.Phase.ACCEPTED))
-            for held in request.held
-        ),
-        reports=tuple(_report_from(report) for report in request.reports),
-        deployments=tuple(
-            m.DeploymentReport(
-                rollout=RolloutId(check_name(report.rollout, "rollout")),
-                model=ModelName(check_name(report.model, "model")),
-                generation=count(report.generation, "a generation"),
-                installed=report.installed,
-                problem=text(report.problem, 500),
-            )
-            for report in request.deployments
-        ),
-    )
-
-
-def order_to(order: m.Order) -> fleet.Order:
-    """Encode."""
-    message = fleet.Order(device=order.device, revision=order.revision)
-    match order.body:
-        case m.Task():
-            message.assign.CopyFrom(task_to(order.body))
-        case m.Withdrawal(task, reason):
-            message.cancel.CopyFrom(fleet.Cancel(task=task, reason=reason))
-        case m.Deployment():
-            message.deploy.CopyFrom(deployment_to(order.body))
-    return message
-
-
-def order_from(order: fleet.Order) -> m.Order:
-    """Decode; raise `Malformed` naming the first field that is wrong, also where it is for two devices."""
-    device = DeviceId(check_name(order.device, "device"))
-    body: m.Task | m.Withdrawal | m.Deployment
-    match order.WhichOneof("body"):
-        case "assign":
-            body = task_from(order.assign)
-        case "cancel":
-            body = m.Withdrawal(TaskId(check_name(order.cancel.task, "task")), text(order.cancel.reason, 200))
-        case "deploy":
-            body = deployment_from(order.deploy)
-        case _:
-            raise Malformed("an order that orders nothing")
-    if not isinstance(body, m.Withdrawal) and body.device != device:
-        raise Malformed(f"an order to {device!r} about what {body.device!r} should do")
-    return m.Order(device, order.revision, body)
-
-
-def answer_to(answer: m.SyncAnswer, sign: Callable[[fleet.Order], fleet.SignedOrder]) -> gateway.SyncResponse:
-    """Encode, with each task and deployment signed."""
-    bodies: tuple[m.Task | m.Deployment, ...] = (*answer.tasks, *answer.deployments)
-    return gateway.SyncResponse(
-        revision=answer.revision,
-        server_time_ms=answer.server_time_ms,
-        epoch=answer.epoch,
-        hello_wanted=answer.hello_wanted,
-        orders=[sign(order_to(m.Order(body.device, answer.revision, body))) for body in bodies],
-        heartbeat_s=answer.heartbeat_s,
-    )
-
-
-def answer_from(
-    answer: gateway.SyncResponse, read: Callable[[fleet.SignedOrder], fleet.Order], device: DeviceId
-) -> m.SyncAnswer:
-    """Decode what is meant for `device`; raise what `read` does, and `Malformed` naming the wrong field."""
-    orders = [order_from(read(signed)) for signed in answer.orders]
-    if strangers := {order.device for order in orders} - {device}:
-        raise Malformed(f"an answer for {min(strangers)!r}, not for {device!r}")
-    return m.SyncAnswer(
-        revision=answer.revision,
-        server_time_ms=answer.server_time_ms,
-        epoch=answer.epoch,
-        hello_wanted=answer.hello_wanted,
-        tasks=tuple(order.body for order in orders if isinstance(order.body, m.Task)),
-        deployments=tuple(order.body for order in orders if isinstance(order.body, m.Deployment)),
-        heartbeat_s=max(1, answer.heartbeat_s),
-    )
-
-
-def _report_to(report: m.TaskReport) -> gateway.TaskReport:
-    match report.outcome:
-        case m.Failed(reason):
-            return gateway.TaskReport(task=report.task, failed=reason)
-        case m.Rejected(reason):
-            return gateway.TaskReport(task=report.task, rejected=reason)
-        case m.Evaluated(metrics):
-            return gateway.TaskReport(task=report.task, evaluated=metrics_to(metrics))
-
-
-def _report_from(report: gateway.TaskReport) -> m.TaskReport:
-    task = TaskId(check_name(report.task, "task"))
-    match report.WhichOneof("outcome"):
-        case "failed":
-            return m.TaskReport(task, m.Failed(text(report.failed, 500)))
-        case "rejected":
-            return m.TaskReport(task, m.Rejected(text(report.rejected, 500)))
-        case "evaluated":
-            return m.TaskReport(task, m.Evaluated(metrics_from(report.evaluated)))
-        case _:
-            raise Malformed(f"the report on task {task} has no outcome")

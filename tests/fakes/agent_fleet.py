@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiomqtt
-from headwater_wire import convert, topics
+from headwater_wire import exchange, topics
 from headwater_wire.ids import DeviceId, TaskId
 from headwater_wire.messages import Deployment, Order, Task, Withdrawal
 from headwater_wire.v1 import fleet_pb2 as fleet
@@ -16,7 +16,7 @@ from tests.support.signing import SIGNER
 
 def order(said: Order) -> fleet.SignedOrder:
     """Sign an order as the control plane of these tests."""
-    return SIGNER.order(convert.order_to(said))
+    return SIGNER.order(exchange.order_to(said))
 
 
 @dataclass

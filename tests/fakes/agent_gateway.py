@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
-from headwater_wire import convert
+from headwater_wire import convert, exchange
 from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.ids import Digest, TaskId
@@ -81,13 +81,13 @@ class ScriptedGateway(stubs.GatewayServicer):
     async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802
         """Take reports, tell what should be held."""
         await self._befall("Sync", context)
-        asked = convert.sync_from(request)
+        asked = exchange.sync_from(request)
         self.requests.append(asked)
         for report in asked.reports:
             if self.tasks.pop(report.task, None):
                 self.reports.append(report)
         self.deployment_reports += asked.deployments
-        return convert.answer_to(
+        return exchange.answer_to(
             SyncAnswer(
                 self.revision,
                 self.server_time_ms,

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from headwater_agent.edges import downward
 from headwater_control.gates import mqtt
-from headwater_wire import convert, invitation, plausible, signing, topics
+from headwater_wire import convert, exchange, invitation, plausible, signing, topics
 from headwater_wire.errors import WireError
 from headwater_wire.ids import DeviceId
 from headwater_wire.v1 import enrolment_pb2 as enrolment
@@ -67,7 +67,7 @@ def _addressed(data: bytes) -> object:
 
 def _answer(response: gateway.SyncResponse) -> object:
     _TRUST.learn(response.keys) if response.HasField("keys") else None
-    return convert.answer_from(response, _TRUST.read, _BOX)
+    return exchange.answer_from(response, _TRUST.read, _BOX)
 
 
 def _pasted(data: bytes) -> object:
@@ -80,7 +80,7 @@ def _pasted(data: bytes) -> object:
 READERS = (
     Reader(fleet.Task, _parsed(fleet.Task, convert.task_from), convert.task_to),
     Reader(fleet.Deployment, _parsed(fleet.Deployment, convert.deployment_from), convert.deployment_to),
-    Reader(fleet.Order, _parsed(fleet.Order, convert.order_from), convert.order_to),
+    Reader(fleet.Order, _parsed(fleet.Order, exchange.order_from), exchange.order_to),
     Reader(fleet.Blob, _parsed(fleet.Blob, convert.blob_from), convert.blob_to),
     Reader(fleet.Progress, _parsed(fleet.Progress, convert.progress_from), convert.progress_to),
     Reader(fleet.Hello, lambda data: convert.hello_from(mqtt._parse(fleet.Hello, data)), convert.hello_to),
@@ -89,7 +89,7 @@ READERS = (
     Reader(gateway.Metrics, _parsed(gateway.Metrics, convert.metrics_from), convert.metrics_to),
     Reader(gateway.Offer, _parsed(gateway.Offer, convert.offer_from), convert.offer_to),
     Reader(gateway.Receipt, _parsed(gateway.Receipt, convert.receipt_from), convert.receipt_to),
-    Reader(gateway.SyncRequest, _parsed(gateway.SyncRequest, convert.sync_from), convert.sync_to),
+    Reader(gateway.SyncRequest, _parsed(gateway.SyncRequest, exchange.sync_from), exchange.sync_to),
     Reader(gateway.SyncResponse, _parsed(gateway.SyncResponse, _answer)),
     Reader(gateway.SignedKeys, _parsed(gateway.SignedKeys, lambda signed: signing.read_keys(signed, _KEYS))),
     Reader(gateway.KeySet, _parsed(gateway.KeySet, signing.keys_of)),

@@ -21,7 +21,7 @@ from headwater_agent.edges.trust import Trust
 from headwater_agent.edges.uplink import GrpcUplink
 from headwater_agent.ports import Unavailable
 from headwater_control.edges.keyring import Keyring
-from headwater_wire import convert, signing, topics
+from headwater_wire import exchange, signing, topics
 from headwater_wire.errors import Malformed, WireError
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Blob, Order, SyncRequest, Task, Withdrawal
@@ -47,7 +47,7 @@ NOW_MS = 1_000_000
 
 def signed(order: Order, by: Signer = SIGNER) -> fleet.SignedOrder:
     """Sign an order."""
-    return by.order(convert.order_to(order))
+    return by.order(exchange.order_to(order))
 
 
 def assign(revision: int = 1, given: Task | None = None) -> Order:
@@ -113,7 +113,7 @@ def test_a_forged_order_is_not_obeyed(attack: str, order: fleet.SignedOrder) -> 
 def test_a_bare_order_is_none() -> None:
     """What is not wrapped in a signature is not read as if it were."""
     with pytest.raises(WireError):
-        heard(convert.order_to(assign(FULL)).SerializeToString())
+        heard(exchange.order_to(assign(FULL)).SerializeToString())
 
 
 @given(st.sampled_from(ORDERS), st.data())
@@ -395,7 +395,7 @@ def test_no_path_comes_in_by_a_signed_order(change: Callable[[fleet.Order], None
 @pytest.mark.parametrize("field", ["rollout", "model", "version"])
 def test_no_path_comes_in_by_a_signed_deployment(field: str) -> None:
     """The name of a model is a folder's: it is checked first."""
-    order = convert.order_to(Order(DEVICE, 1, deployment(1)))
+    order = exchange.order_to(Order(DEVICE, 1, deployment(1)))
     setattr(order.deploy, field, "../../current")
     with pytest.raises(Malformed):
         heard(SIGNER.order(order).SerializeToString(), topic=topics.down(DEVICE, "deployment"))

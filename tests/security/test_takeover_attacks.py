@@ -9,7 +9,7 @@ import pytest
 from headwater_control.core.runs import RunSpec, TaskState
 from headwater_control.edges.broker.packets import Will
 from headwater_control.service import runs
-from headwater_wire import convert, topics
+from headwater_wire import convert, exchange, topics
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Failed, Receipt, ReceiptKind, SyncRequest, Task, TaskReport
 from headwater_wire.v1 import fleet_pb2 as fleet
@@ -66,7 +66,7 @@ async def synced(scene: Scene, by: Shown, request: SyncRequest) -> str:
     """Sync; give the status."""
     async with scene.held.calling(by) as stub:
         try:
-            await stub.Sync(convert.sync_to(request), timeout=PATIENCE_S)
+            await stub.Sync(exchange.sync_to(request), timeout=PATIENCE_S)
         except grpc.aio.AioRpcError as error:
             return error.code().name
     return OK

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from headwater_wire import convert
+from headwater_wire import convert, exchange
 from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import TaskId
@@ -27,12 +27,12 @@ from tests.support import wire_records as records
 
 def answer_to(answer: SyncAnswer) -> gateway.SyncResponse:
     """Encode, without caring for signatures."""
-    return convert.answer_to(answer, lambda order: fleet.SignedOrder(order=order.SerializeToString()))
+    return exchange.answer_to(answer, lambda order: fleet.SignedOrder(order=order.SerializeToString()))
 
 
 def answer_from(answer: gateway.SyncResponse) -> SyncAnswer:
     """Decode likewise."""
-    return convert.answer_from(answer, parse_order, records.DEVICE)
+    return exchange.answer_from(answer, parse_order, records.DEVICE)
 
 
 Pair = tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[Any], Any], type[Message]]
@@ -45,9 +45,9 @@ PAIRS: dict[str, Pair] = {
     "receipt": (records.RECEIPTS, convert.receipt_to, convert.receipt_from, gateway.Receipt),
     "deployment": (records.DEPLOYMENTS, convert.deployment_to, convert.deployment_from, fleet.Deployment),
     "hello": (records.HELLOS, convert.hello_to, convert.hello_from, fleet.Hello),
-    "sync": (records.REQUESTS, convert.sync_to, convert.sync_from, gateway.SyncRequest),
+    "sync": (records.REQUESTS, exchange.sync_to, exchange.sync_from, gateway.SyncRequest),
     "answer": (records.ANSWERS, answer_to, answer_from, gateway.SyncResponse),
-    "order": (records.ORDERS, convert.order_to, convert.order_from, fleet.Order),
+    "order": (records.ORDERS, exchange.order_to, exchange.order_from, fleet.Order),
 }
 # What a device says is written to the database and shown over HTTP; what the control plane says, it has made itself.
 FROM_DEVICES = {fleet.Blob, fleet.Progress, gateway.Metrics, gateway.Offer, fleet.Hello, gateway.SyncRequest}
@@ -152,7 +152,7 @@ def test_a_figure_that_a_peer_does_not_tell_is_none_and_nought_is_told() -> None
         (convert.blob_from, fleet.Blob(digest="0" * 64, size=1 << 63)),
         (convert.hello_from, fleet.Hello(epoch=(1 << 64) - 1)),
         (convert.metrics_from, gateway.Metrics(examples=1 << 63)),
-        (convert.sync_from, gateway.SyncRequest(device="d", revision=1 << 63)),
+        (exchange.sync_from, gateway.SyncRequest(device="d", revision=1 << 63)),
         (convert.progress_from, fleet.Progress(task="t", step=1 << 63)),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_report_without_an_outcome_is_malformed() -> None:
     """It says nothing."""
     request = gateway.SyncRequest(device="d", reports=[gateway.TaskReport(task="t")])
     with pytest.raises(Malformed, match="no outcome"):
-        convert.sync_from(request)
+        exchange.sync_from(request)
 
 
 @pytest.mark.parametrize("field", ["id", "run", "device", "dataset", "base_version"])

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
-from headwater_wire import convert, topics
+from headwater_wire import exchange, topics
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Deployment, Order, Task, Withdrawal
@@ -21,7 +21,7 @@ def read(device: DeviceId, topic: str, payload: object, trust: Trust) -> Event:
     _require(device, to)
     match way, kind:
         case "dn", "task" | "deployment":
-            return _obeyed(device, convert.order_from(trust.read(_parse(fleet.SignedOrder, payload))))
+            return _obeyed(device, exchange.order_from(trust.read(_parse(fleet.SignedOrder, payload))))
         case "dn", "sync":
             _parse(fleet.SyncRing, payload)
             return Rung()

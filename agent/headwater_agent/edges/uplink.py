@@ -9,7 +9,7 @@ from typing import IO, Any, TypeVar, cast
 
 import grpc.aio
 from google.protobuf.message import DecodeError
-from headwater_wire import convert
+from headwater_wire import convert, exchange
 from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.crashpoint import crashpoint
@@ -82,11 +82,11 @@ class GrpcUplink:
 
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """Tell what is held, and get what should be; an answer meant for another device raises."""
-        response = await self._within(self._stub.Sync(convert.sync_to(request), timeout=self._patience_s))
+        response = await self._within(self._stub.Sync(exchange.sync_to(request), timeout=self._patience_s))
         try:
             if response.HasField("keys"):
                 self._trust.learn(response.keys)
-            return convert.answer_from(response, self._trust.read, self._device)
+            return exchange.answer_from(response, self._trust.read, self._device)
         except Forged as error:
             self._forged()
             raise Unavailable(f"the control plane's answer to Sync is not signed as it should be: {error}") from error

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import aiomqtt
-from headwater_wire.convert import order_to
+from headwater_wire.exchange import order_to
 from headwater_wire.messages import Order, Withdrawal
 from headwater_wire.signing import Signer
 from headwater_wire.topics import down

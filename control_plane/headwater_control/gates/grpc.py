@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from headwater_wire.convert import answer_to, offer_from, receipt_to, sync_from
+from headwater_wire.convert import offer_from, receipt_to
 from headwater_wire.errors import Malformed
+from headwater_wire.exchange import answer_to, sync_from
 from headwater_wire.ids import check_digest
 from headwater_wire.messages import Offer, Receipt
 from headwater_wire.v1 import gateway_pb2 as pb

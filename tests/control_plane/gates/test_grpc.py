@@ -12,7 +12,7 @@ from headwater_control.gates.grpc import GrpcGate, Patience
 from headwater_control.gates.peers import Peers
 from headwater_control.service import runs
 from headwater_control.service.roll import Roll
-from headwater_wire import convert, digests
+from headwater_wire import convert, digests, exchange
 from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.messages import Blob, Metrics, Offer, Receipt, ReceiptKind, SyncRequest
 from headwater_wire.signing import parse_order
@@ -298,10 +298,10 @@ async def test_what_is_not_the_devices_to_fetch_is_refused(
 
 async def test_sync_answers_what_to_hold(training: Training, stub: Any) -> None:
     """The open task comes back, as often as asked."""
-    request = convert.sync_to(SyncRequest(training.box.id, epoch=1, revision=0))
+    request = exchange.sync_to(SyncRequest(training.box.id, epoch=1, revision=0))
     for _ in range(2):
         response = await stub.Sync(request, timeout=DEADLINE_S)
-        answer = convert.answer_from(response, parse_order, training.box.id)
+        answer = exchange.answer_from(response, parse_order, training.box.id)
         assert [task.id for task in answer.tasks] == [training.task.id]
 
 
@@ -319,7 +319,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(
     """INTERNAL without particulars for the device; the trace for the operator."""
     async with calling(GrpcGate(None, open_peers())) as stub:  # type: ignore[arg-type]  # a gate without a world is broken enough
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Sync(convert.sync_to(SyncRequest(training.box.id, 1, 0)), timeout=DEADLINE_S)
+            await stub.Sync(exchange.sync_to(SyncRequest(training.box.id, 1, 0)), timeout=DEADLINE_S)
     assert caught.value.code() is Code.INTERNAL
     assert "NoneType" not in (caught.value.details() or "")
     assert "Sync failed" in caplog.text

@@ -9,7 +9,7 @@ from headwater_control.edges import publisher as edge
 from headwater_control.edges.publisher import MqttPublisher, encode
 from headwater_control.link import Link
 from headwater_control.ports import Assign, Deploy, Downward, Ring, Withdraw
-from headwater_wire import convert
+from headwater_wire import exchange
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
 from headwater_wire.messages import Blob, Deployment, Order, Plan, Task, Withdrawal
 from headwater_wire.signing import read_order
@@ -64,7 +64,7 @@ def test_what_is_encoded_can_be_read_by_the_agent() -> None:
     assert [parse(topic)[2] for topic, _ in (assign, withdraw, deploy, ring)] == ["task", "task", "deployment", "sync"]
     keys = {SIGNER.id: SIGNER.public}
     orders = [
-        convert.order_from(read_order(fleet.SignedOrder.FromString(payload), keys))
+        exchange.order_from(read_order(fleet.SignedOrder.FromString(payload), keys))
         for _, payload in (assign, withdraw, deploy)
     ]
     assert orders == [Order(BOX, 4, TASK), Order(BOX, 5, Withdrawal(TASK.id, "cancelled")), Order(BOX, 6, SHIPPED)]
