@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
-NATIVE_TESTS := tests/agent/training/test_engines.py tests/agent/training/test_native_engine.py
+NATIVE_TESTS := $(addprefix tests/agent/training/,test_engines.py test_native_engine.py test_confined_worker.py)
 
 .PHONY: help install demo test parity light native test-aarch64 check format protos bench bench-training fuzz fuzz-import clean
 

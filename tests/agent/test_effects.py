@@ -1,99 +1,31 @@
 """From commands to events: what is asked of which edge, and what each kind of trouble becomes."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.policy import Floor, Limits, Policy
-from headwater_agent.effects import PREPARE_S, Effects
 from headwater_agent.ports import Died, Gone, Unavailable
 from headwater_agent.training import protocol
-from headwater_agent.training.protocol import Broke, Checked, DatasetConfig, Refused
+from headwater_agent.training.protocol import Broke, Checked, Refused
 from headwater_wire import digests
-from headwater_wire.ids import Digest, TaskId, VersionId
+from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
-    Deployment,
     Phase,
     Plan,
     Progress,
     Receipt,
     ReceiptKind,
     SyncAnswer,
-    SyncRequest,
-    Task,
 )
 
-from tests.fakes.agent_bundle import DATASET, DEVICE, offered
-from tests.fakes.agent_gateway import ScriptedGateway
+from tests.fakes.agent_bench import DELTA, DONE, Bench
 from tests.fakes.agent_home import until
-from tests.fakes.agent_ports import (
-    MemoryCache,
-    MemoryJournal,
-    MemoryShelf,
-    MemorySpool,
-    QuietLink,
-    ScriptedUplink,
-    ScriptedWorker,
-)
 from tests.fakes.agent_world import METRICS, deployment
-from tests.fakes.leaping import in_virtual_time
 
-DELTA = b"delta"
 NOTHING = Progress(TaskId("none"), Phase.ACCEPTED)
-DONE = protocol.Trained(METRICS, digests.of_bytes(DELTA))
-
-
-class Bench:
-    """Effects among fakes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.uplink, self.worker, self.link = ScriptedUplink(), ScriptedWorker(wrote=DELTA), QuietLink()
-        self.cache, self.spool = MemoryCache(folder), MemorySpool(folder)
-        self.shelf, self.journal = MemoryShelf(), MemoryJournal()
-        gateway = ScriptedGateway()
-        self.task = offered(gateway, folder)
-        self.cache.blobs.update(gateway.blobs)
-        self.needed: frozenset[Digest] = frozenset()
-        self.of_install: frozenset[Digest] = frozenset()
-        self.effects = Effects(
-            uplink=self.uplink,  # type: ignore[arg-type]  # it doesn't fetch: the cache is a fake too
-            cache=self.cache,
-            spool=self.spool,
-            worker=self.worker,
-            shelf=self.shelf,
-            link=self.link,
-            journal=self.journal,
-            datasets={DATASET: DatasetConfig(DATASET, "npz", "numbers.npz", ())},
-            request=lambda: SyncRequest(DEVICE, self.link.epoch, 7),
-            needed=lambda ended: self.needed if ended is None else self.needed - self.of_install,
-            wanted=lambda bundle: bundle.step.blobs,
-            chance=lambda: 0.0,
-        )
-
-    def upload(self, task: Task) -> do.Upload:
-        """Ask for the upload of the delta."""
-        return do.Upload(task, 1, digests.of_bytes(DELTA), METRICS)
-
-    def deployment(self) -> Deployment:
-        """Want a version whose blobs are there."""
-        onnx, reference = self.cache.put(b"onnx"), self.cache.put(b"reference")
-        wanted = deployment(3)
-        return Deployment(
-            wanted.device, wanted.rollout, wanted.model, wanted.version, 3, onnx, reference, wanted.tolerance
-        )
-
-
-class SilentWorker:
-    """A child that never says anything."""
-
-    async def run(self, job: protocol.Job, on_step: Callable[[protocol.Stepped], None]) -> protocol.Reply:
-        """Be asked."""
-        await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
 
 
 @pytest.fixture
@@ -366,61 +298,3 @@ async def test_small_commands(bench: Bench) -> None:
     assert await bench.effects.perform(do.Announce()) is None
     assert await bench.effects.perform(do.Discard(TaskId("t1"))) is None
     assert bench.link.announced == 1
-
-
-async def test_the_owner_s_floor_goes_with_the_job(bench: Bench) -> None:
-    """The worker keeps it, whatever the plan says."""
-    floor = Floor(min_examples=3, clip_norm=0.5)
-    bench.effects.policy = Policy(datasets=((DATASET, Limits(models=("m",), floor=floor)),))
-    bench.worker.replies = [DONE]
-    assert isinstance(await bench.effects.perform(do.Train(bench.task, 1)), on.Trained)
-    job = bench.worker.jobs[0]
-    assert isinstance(job, protocol.Train) and job.floor == floor
-
-
-async def test_a_bundle_of_another_model_than_the_task_says_is_refused(bench: Bench) -> None:
-    """Before the worker sees it."""
-    bench.effects.policy = Policy(general=Limits(models=("other",)))
-    disguised = replace(bench.task, base_version=VersionId("other-1"))
-    event = await bench.effects.perform(do.Train(disguised, 1))
-    assert isinstance(event, on.TrainingRefused) and "policy.models does not name 'm'" in event.reason
-    assert bench.worker.jobs == []
-
-
-async def test_a_delta_larger_than_the_owner_allows_is_not_kept(bench: Bench) -> None:
-    """Whatever was foreseen of it."""
-    bench.effects.policy = Policy(general=Limits(max_mb_up=4e-6))
-    bench.worker.replies = [DONE]
-    event = await bench.effects.perform(do.Train(bench.task, 1))
-    assert isinstance(event, on.TrainingRefused) and "policy.max_mb_up" in event.reason
-    assert bench.spool.held == {} and not [path for path in bench.spool.work if path.exists()]
-
-
-def test_a_training_ends_when_the_owner_s_minutes_are_over(tmp_path: Path) -> None:
-    """Counted from its first step on; the child is ended, and the task is refused with the setting's name."""
-
-    async def train(minutes: float) -> tuple[on.Event | None, float, int]:
-        bench = Bench(tmp_path)
-        bench.effects.policy = Policy(general=Limits(max_minutes=minutes))
-        bench.worker.replies = [None]
-        event = await bench.effects.perform(do.Train(bench.task, 2))
-        return event, asyncio.get_running_loop().time(), bench.worker.killed
-
-    event, took_s, killed = in_virtual_time(train(90.0))
-    reason = "this box's owner does not allow it: policy.max_minutes is 90, and the training took longer"
-    assert event == on.TrainingRefused(TaskId("task-1"), 2, reason)
-    assert killed == 1 and took_s == pytest.approx(90 * 60, abs=1.0)
-
-
-def test_what_precedes_the_first_step_has_a_limit_too(tmp_path: Path) -> None:
-    """A look at a dataset may go on until then; a child that never begins is ended all the same."""
-
-    async def train() -> tuple[on.Event | None, float]:
-        bench = Bench(tmp_path)
-        bench.effects.policy = Policy(general=Limits(max_minutes=1.0))
-        bench.effects.worker = SilentWorker()
-        event = await bench.effects.perform(do.Train(bench.task, 1))
-        return event, asyncio.get_running_loop().time()
-
-    event, took_s = in_virtual_time(train())
-    assert isinstance(event, on.TrainingRefused) and took_s == pytest.approx(PREPARE_S + 60, abs=1.0)

@@ -5,11 +5,8 @@ import base64
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,24 +14,21 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from headwater_control.core.attempts import Attempts, Pace
 from headwater_control.core.authority import Role, TokenText, parsed, spelled
-from headwater_control.core.runs import RunSpec
 from headwater_control.edges.oidc import OidcProvider
 from headwater_control.gates.http.app import create
 from headwater_control.gates.http.auth import OPEN, Door
 from headwater_control.gates.http.events import follow
 from headwater_control.gates.http.health import Part
-from headwater_control.service import rollouts, runs, tokens
+from headwater_control.service import runs, tokens
 from headwater_control.service.world import World
-from headwater_wire.ids import RunId, VersionId
+from headwater_wire.ids import RunId
 
 from tests.control_plane.gates.http.test_problems import problem
-from tests.fakes.clock import START, FakeClock
-from tests.fakes.world import MODEL, Box, fake_world, import_digits
-from tests.support.provider import Provider, provider, rsa
+from tests.fakes.clock import FakeClock
+from tests.support.front_door import HOST, bearing, behind_the_door, refused, state, token
+from tests.support.provider import Provider
 from tests.support.secured import secured
 
-NOW = int(START.timestamp())
-HOST = "control.example"
 FORWARD = [  # beyond a viewer's rights
     ("POST", "/v1/runs", Role.OPERATOR),
     ("POST", "/v1/runs/run-000001/cancel", Role.OPERATOR),
@@ -56,65 +50,6 @@ FORWARD = [  # beyond a viewer's rights
     ("POST", "/v1/devices/box-north/enable", Role.ADMIN),
     ("POST", "/v1/keys/rotate", Role.ADMIN),
 ]
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> World:
-    """Put a control plane together: two sites, a run and a rollout in each, and one that spans both."""
-    made = fake_world(tmp_path)
-    await import_digits(made, tmp_path)
-    for site in ("north", "south"):
-        await Box(made, f"box-{site}", {"site": site}).register()
-    for cohort in ((), (("site", "north"),), (("site", "south"),)):
-        await runs.start(made, RunSpec(MODEL, "digits", cohort=cohort))
-        await rollouts.start(made, VersionId("digits-1"), cohort)
-    return made
-
-
-@pytest.fixture
-def idp() -> Iterator[Provider]:
-    """Serve an identity provider."""
-    with provider() as serving:
-        yield serving
-
-
-@asynccontextmanager
-async def behind_the_door(
-    world: World, door: Door | None = None, parts: tuple[Part, ...] = ()
-) -> AsyncIterator[httpx.AsyncClient]:
-    """Call the API as it is served in the open: with TLS, under its own name, and with a door."""
-    app = create(world, door=door or Door(), hosts=frozenset({HOST}), parts=parts)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("192.0.2.7", 4711))
-    async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as client:
-        yield client
-
-
-@pytest.fixture
-async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    """Call it; only API tokens are taken."""
-    async with behind_the_door(world, Door(attempts=Attempts(Pace(1000, 1.0)))) as client:
-        yield client
-
-
-def bearing(text: str) -> dict[str, str]:
-    """Send a token."""
-    return {"authorization": f"Bearer {text}"}
-
-
-async def token(world: World, role: Role, name: str = "", **labels: str) -> dict[str, str]:
-    """Make a token, and send it."""
-    made = await tokens.create(
-        world, name or f"{role}-{len(await tokens.list_tokens(world))}", role, tuple(labels.items())
-    )
-    return bearing(made[1])
-
-
-def refused(answer: httpx.Response) -> str:
-    """Check that an answer is 401 with a challenge (RFC 6750, 3) and the way to a token; give its sentence."""
-    detail = str(problem(answer, 401)["detail"])
-    assert answer.headers["www-authenticate"].startswith('Bearer realm="headwater"')
-    assert "headwater login" in detail
-    return detail
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -171,18 +106,13 @@ async def test_a_role_too_small_is_refused(
     """Each role below the one needed gets 403 naming it, and nothing is changed; the one needed gets through."""
     for role in Role:
         headers = await token(world, role)
-        before = await _state(world)
+        before = await state(world)
         answer = await http.request(method, path, headers=headers)
         if role.rank < needed.rank:
             assert f"needs the role {needed}" in problem(answer, 403)["detail"]
-            assert await _state(world) == before
+            assert await state(world) == before
         else:
             assert answer.status_code != 403
-
-
-async def _state(world: World) -> object:
-    async with world.store.read() as tx:
-        return await tx.audit.head(), await tx.runs.all(), await tx.rollouts.all(), await tx.models.all()
 
 
 async def test_a_foreign_token_is_refused(world: World, http: httpx.AsyncClient) -> None:
@@ -256,124 +186,6 @@ async def test_a_stream_does_not_outlive_a_revoked_token_for_long(world: World) 
     async with asyncio.timeout(30):
         await watch()
     assert [event.startswith(b"event: run") for event in told] == [True]
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [{"iss": "https://evil.example"}, {"aud": "another"}, {"exp": NOW - 60}, {"nbf": NOW + 60}, {"exp": None}],
-    ids=["issuer", "audience", "expired", "not yet", "for ever"],
-)
-async def test_a_provider_s_token_that_is_not_for_us_is_refused(
-    world: World, idp: Provider, claims: dict[str, Any]
-) -> None:
-    """Another issuer or audience, expired, not valid yet, and without end; the right one gets in."""
-    async with behind_the_door(world, Door(OidcProvider(idp.settings(), world.clock))) as http:
-        assert (await http.get("/v1/whoami", headers=bearing(idp.token()))).json() == {
-            "name": "oidc:ann", "role": "operator", "labels": {},
-        }  # fmt: skip
-        answer = await http.get("/v1/whoami", headers=bearing(idp.token(**claims)))
-        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
-        refused(answer)
-
-
-async def test_jwt_alg_none_and_key_confusion_are_refused(world: World, idp: Provider) -> None:
-    """No signature, one by HMAC with the public key in each spelling as the secret, and one by a key brought along."""
-    public = rsa().as_pem(private=False)
-    admin: dict[str, Any] = {"groups": ["fleet-admins"]}
-    forged = [idp.token(header={"alg": alg}, **admin) for alg in ("none",)]
-    head, body, _ = forged[0].split(".")
-    forged += [f"{head}.{body}.", f"{_header('None')}.{body}.", f"{_header('nOnE')}.{body}.", f"{_header('')}.{body}."]
-    secrets = (public, public.strip(), rsa().as_der(private=False), json.dumps(rsa().as_dict(private=False)).encode())
-    forged += [idp.confused(secret) for secret in secrets]
-    forged += [idp.token(rsa("mallory"), {"jwk": rsa("mallory").as_dict(private=False)}, **admin)]
-    forged += [idp.token(rsa("mallory"), {"kid": "rsa-1", "x5u": "https://evil.example"}, **admin)]
-    pace = Attempts(Pace(1000, 1.0))
-    async with behind_the_door(world, Door(OidcProvider(idp.settings(), world.clock), pace)) as http:
-        for text in forged:
-            refused(await http.get("/v1/tokens", headers=bearing(text)))
-        assert (await http.get("/v1/tokens", headers=bearing(idp.token(**admin)))).status_code == 200
-
-
-def _header(algorithm: str) -> str:
-    text = json.dumps({"alg": algorithm, "kid": "rsa-1", "typ": "JWT"}).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-async def test_without_a_provider_no_jwt_gets_in(idp: Provider, http: httpx.AsyncClient) -> None:
-    """However good it is elsewhere."""
-    assert "hw_" in refused(await http.get("/v1/runs", headers=bearing(idp.token())))
-
-
-async def test_a_provider_that_is_away_lets_nobody_in_and_locks_no_token_out(world: World, idp: Provider) -> None:
-    """503 for its tokens; API tokens go on."""
-    idp.answers["/keys"] = 500, b""
-    async with behind_the_door(world, Door(OidcProvider(idp.settings(), world.clock))) as http:
-        answer = await http.get("/v1/runs", headers=bearing(idp.token()))
-        assert "identity provider" in problem(answer, 503)["detail"]
-        assert answer.headers["retry-after"] == "10"
-        assert (await http.get("/v1/runs", headers=await token(world, Role.VIEWER))).status_code == 200
-
-
-async def test_a_limited_token_sees_nothing_beyond_its_labels(world: World, http: httpx.AsyncClient) -> None:
-    """Neither listed nor shown nor watched: what is out of reach is not there, in the same words as what never was."""
-    north = await token(world, Role.APPROVER, site="north")
-    for nouns, own, beyond in (
-        ("devices", ["box-north"], ["box-south"]),
-        ("runs", ["run-000002"], ["run-000001", "run-000003"]),
-        ("rollouts", ["rollout-000002"], ["rollout-000001", "rollout-000003"]),
-    ):
-        assert [item["id"] for item in (await http.get(f"/v1/{nouns}", headers=north)).json()] == own
-        assert (await http.get(f"/v1/{nouns}/{own[0]}", headers=north)).status_code == 200
-        never = problem(await http.get(f"/v1/{nouns}/never", headers=north), 404)["detail"]
-        for name in beyond:
-            told = problem(await http.get(f"/v1/{nouns}/{name}", headers=north), 404)["detail"]
-            assert told == never.replace("never", name)
-    problem(await http.get("/v1/runs/run-000003/events", headers=north), 404)
-    assert (await http.get("/v1/devices?label=site=south", headers=north)).json() == []
-    shown = (await http.get("/v1/devices/box-north", headers=north)).text
-    assert "run-000002" in shown
-    assert "run-000003" not in shown
-
-
-async def test_a_limited_token_changes_nothing_beyond_its_labels(world: World, http: httpx.AsyncClient) -> None:
-    """Not what is there, nothing new, and no model, which is everybody's; within its labels it may."""
-    north = await token(world, Role.APPROVER, site="north")
-    before = await _state(world)
-    run = {"model": "digits", "dataset": "digits"}
-    attacks = [
-        http.post("/v1/runs", json=run, headers=north),
-        http.post("/v1/runs", json={**run, "cohort": {"site": "south"}}, headers=north),
-        http.post("/v1/rollouts", json={"version": "digits-1"}, headers=north),
-        http.post("/v1/rollouts", json={"version": "digits-1", "labels": {"site": "south"}}, headers=north),
-        http.post("/v1/models?name=m&loss=mse", content=b"graph", headers=north),
-        http.post("/v1/versions?model=digits&format=npz", content=b"numbers", headers=north),
-        *(
-            http.post(f"/v1/runs/run-00000{n}/{verb}", headers=north)
-            for n in (1, 3)
-            for verb in ("pause", "resume", "cancel")
-        ),
-        *(http.post(f"/v1/rollouts/rollout-00000{n}/cancel", headers=north) for n in (1, 3)),
-    ]
-    for attack in attacks:
-        assert "limited to site=north" in problem(await attack, 403)["detail"]
-    assert await _state(world) == before
-    assert (await http.post("/v1/runs/run-000002/pause", headers=north)).status_code == 200
-    more = {**run, "cohort": {"site": "north"}}
-    assert (await http.post("/v1/runs", json=more, headers=north)).status_code == 201
-
-
-async def test_a_limited_admin_gets_no_further_by_a_token_of_its_own(world: World, http: httpx.AsyncClient) -> None:
-    """It can't make one without its limits, nor read the log that tells of everything."""
-    north = await token(world, Role.ADMIN, site="north")
-    for labels in ({}, {"site": "south"}, {"line": "a"}):
-        answer = await http.post("/v1/tokens", json={"name": "more", "role": "viewer", "labels": labels}, headers=north)
-        assert "limited to site=north" in problem(answer, 403)["detail"]
-    problem(await http.get("/v1/audit", headers=north), 403)
-    problem(await http.get("/v1/audit/verify", headers=north), 403)
-    made = await http.post("/v1/tokens", json={"name": "less", "labels": {"site": "north"}}, headers=north)
-    assert made.status_code == 201
-    seen = (await http.get("/v1/devices", headers=bearing(made.json()["text"]))).json()
-    assert [device["id"] for device in seen] == ["box-north"]
 
 
 async def test_too_many_failures_from_an_address_are_slowed_down(world: World) -> None:

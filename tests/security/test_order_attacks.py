@@ -1,12 +1,10 @@
 """Attacks on what a box obeys, by whoever has the broker or stands between: each test is one, and fails."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import grpc.aio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from headwater_agent.core import commands as do
@@ -14,17 +12,12 @@ from headwater_agent.core import events as on
 from headwater_agent.core.machine import step
 from headwater_agent.core.session import Box, DatasetFact, ServerTime, Session
 from headwater_agent.edges import enrolment as agent
-from headwater_agent.edges.cache import FolderCache
-from headwater_agent.edges.downward import read
 from headwater_agent.edges.identity import Vault
 from headwater_agent.edges.trust import Trust
-from headwater_agent.edges.uplink import GrpcUplink
-from headwater_agent.ports import Unavailable
 from headwater_control.edges.keyring import Keyring
 from headwater_wire import exchange, signing, topics
 from headwater_wire.errors import Malformed, WireError
-from headwater_wire.ids import DeviceId
-from headwater_wire.messages import Blob, Order, SyncRequest, Task, Withdrawal
+from headwater_wire.messages import Order, Withdrawal
 from headwater_wire.signing import Forged, Signer
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as pb
@@ -32,33 +25,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
-from tests.fakes.agent_gateway import ScriptedGateway, serving
 from tests.fakes.agent_world import deployment
+from tests.support.orders import HONEST, OTHER, TOPIC, assign, heard, signed
 from tests.support.signing import SIGNER, STRANGER, trust
 from tests.support.stronghold import stronghold
 
-OTHER = DeviceId("box-2")
-TOPIC = topics.down(DEVICE, "task")
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK, SECOND = timedelta(days=7), timedelta(seconds=1)
 FULL = 2**60
 NOW_MS = 1_000_000
-
-
-def signed(order: Order, by: Signer = SIGNER) -> fleet.SignedOrder:
-    """Sign an order."""
-    return by.order(exchange.order_to(order))
-
-
-def assign(revision: int = 1, given: Task | None = None) -> Order:
-    """Order a training."""
-    given = given or task()
-    return Order(given.device, revision, given)
-
-
-def heard(payload: bytes, *, topic: str = TOPIC, by: Trust | None = None) -> on.Event:
-    """Take in what the broker delivers, as the agent's link does."""
-    return read(DEVICE, topic, payload, by or trust())
 
 
 def session(**more: object) -> Session:
@@ -67,7 +42,6 @@ def session(**more: object) -> Session:
     return replace(ready, **more)  # type: ignore[arg-type]
 
 
-HONEST = signed(assign())
 ORDERS = [HONEST, signed(Order(DEVICE, 1, Withdrawal(task().id, "x"))), signed(Order(DEVICE, 1, deployment(1)))]
 
 
@@ -293,84 +267,7 @@ async def test_a_box_that_missed_every_change_recovers_by_a_renewal(tmp_path: Pa
         assert vault.load().keys == {present.id: present.public}
 
 
-# ── what is fetched ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Tampering(ScriptedGateway):
-    """Sends other bytes under a digest than its own."""
-
-    def swap(self, blob: Blob, data: bytes) -> None:
-        """Put them in its place."""
-        self.blobs[blob.digest] = data
-
-
-@asynccontextmanager
-async def uplink(gateway: ScriptedGateway, by: Trust | None = None) -> AsyncIterator[GrpcUplink]:
-    """Serve a gateway, and connect to it."""
-    async with serving(gateway) as port:
-        made = GrpcUplink(lambda: grpc.aio.insecure_channel(f"127.0.0.1:{port}"), DEVICE, by or trust())
-        try:
-            yield made
-        finally:
-            await made.close()
-
-
-def kept(folder: Path) -> int:
-    """Count the bytes in a folder."""
-    return sum(file.stat().st_size for file in folder.iterdir())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"a model with a hole", b"", b"x" * 11, b"x" * 13, b"x" * 5_000_000],
-    ids=["other", "empty", "short", "long", "endless"],
-)
-async def test_a_tampered_blob_never_reaches_the_cache(tmp_path: Path, data: bytes) -> None:
-    """Of the same length, shorter, longer or endless: it is not used, and the true one is, as soon as it comes."""
-    gateway = Tampering()
-    true = gateway.put(b"a true model"[:12])
-    gateway.swap(true, data)
-    async with uplink(gateway) as up:
-        cache = FolderCache(tmp_path, up)
-        with pytest.raises(Unavailable):
-            await cache.get(true, durably=True)
-        assert not (tmp_path / true.digest).exists()
-        assert kept(tmp_path) <= true.size
-        gateway.blobs[true.digest] = b"a true model"
-        for _ in range(2):  # what is left of the false one may cost one more attempt
-            try:
-                path = await cache.get(true, durably=True)
-            except Unavailable:
-                continue
-            break
-        assert path.read_bytes() == b"a true model"
-
-
-@dataclass
-class Hostile(ScriptedGateway):
-    """Answers every Sync with an order of its own."""
-
-    told: fleet.SignedOrder = field(default_factory=fleet.SignedOrder)
-
-    async def Sync(self, request: pb.SyncRequest, context: object) -> pb.SyncResponse:  # noqa: N802
-        """Tell it."""
-        return pb.SyncResponse(revision=FULL, server_time_ms=1, heartbeat_s=1, orders=[self.told])
-
-
-@pytest.mark.parametrize(
-    ("told", "because"),
-    [
-        (signed(assign(), STRANGER), "not signed as it should be"),
-        (fleet.SignedOrder(order=HONEST.order), "not signed as it should be"),
-        (signed(assign(given=replace(task(), device=OTHER))), "makes no sense"),
-    ],
-    ids=["a stranger's", "unsigned", "another box's"],
-)
-async def test_an_answer_to_sync_that_is_forged_is_none(told: fleet.SignedOrder, because: str) -> None:
-    """Whoever holds the gateway's address, and has not the signing key, can't order anything either."""
-    async with uplink(Hostile(told=told)) as up:
-        with pytest.raises(Unavailable, match=because):
-            await up.sync(SyncRequest(DEVICE, 1, 0))
+# ── names ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(

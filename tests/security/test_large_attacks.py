@@ -1,0 +1,178 @@
+"""Attacks by the large: every server refuses it, by its limits, and goes on serving others."""
+
+import gzip
+import json
+
+import grpc.aio
+import pytest
+from headwater_control.edges.broker.fields import varint
+from headwater_control.edges.broker.limits import Limits
+from headwater_control.edges.broker.reasons import Reason
+from headwater_control.gates.http.guard import JSON_LIMIT_BYTES
+from headwater_wire import topics
+from headwater_wire.v1 import enrolment_pb2 as enrol_pb
+from headwater_wire.v1 import gateway_pb2 as pb
+
+from tests.control_plane.broker.raw_client import connected
+from tests.support.front import ME, Front, ended_after
+from tests.support.stronghold import PATIENCE_S
+
+REFUSED = {"RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "INTERNAL", "UNIMPLEMENTED"}
+
+
+@pytest.mark.parametrize("size", [262_145, 1 << 20, 268_435_455])
+async def test_a_large_mqtt_packet_is_refused_by_its_header(front: Front, size: int) -> None:
+    """Before its body is waited for, be it the first packet or a later one."""
+    async with connected(front.held.broker.port, ME, tls=front.me.tls) as (client, _):
+        await client.send_bytes(b"\x32" + varint(size))
+        assert await client.ending() == Reason.PACKET_TOO_LARGE
+    lasted = await ended_after(front.held.broker.port, front.me.tls, b"\x10" + varint(size))
+    assert lasted < Limits().connect_s, "by its size, not by its slowness"
+
+
+async def test_large_topics_and_ids_are_refused(front: Front) -> None:
+    """Long ones, deep ones, many of them; the broker goes on."""
+    port = front.held.broker.port
+    own = topics.down_filter(ME)
+    for name in ("x" * 257, "x" * 65_535):
+        assert await front.held.connects(front.me, name) in {Reason.CLIENT_ID_NOT_VALID, Reason.NOT_AUTHORIZED}
+    async with connected(port, ME, tls=front.me.tls) as (client, _):
+        for topic in ("x" * 65_535, "/" * 60_000, "hw/v1/d/box-1/up/" + "x/" * 100):
+            assert await client.publish(topic, b"") in {Reason.TOPIC_NAME_INVALID, Reason.NOT_AUTHORIZED}
+            assert set(await client.subscribe(topic)) <= {Reason.TOPIC_FILTER_INVALID, Reason.NOT_AUTHORIZED}
+        reasons = await client.subscribe(*(f"$share/{number}/{own}" for number in range(150)))
+        assert reasons.count(1) == Limits().subscriptions
+        assert set(reasons) == {1, Reason.QUOTA_EXCEEDED}
+    await front.serves_others()
+
+
+@pytest.mark.parametrize(
+    "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate]
+)
+@pytest.mark.parametrize("size", [5 << 20, 64 << 20])
+async def test_a_large_message_to_the_gateway_is_refused(
+    front: Front, size: int, compression: grpc.Compression
+) -> None:
+    """Also one that is small only as long as it is compressed (RFC 1951 shrinks zeros a thousandfold)."""
+    async with front.held.calling(front.me) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Sync(
+                pb.SyncRequest(device=ME, hello_hash="0" * size), timeout=PATIENCE_S, compression=compression
+            )
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await front.serves_others()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+@pytest.mark.parametrize("field", ["secret", "csr"])
+async def test_a_large_message_of_a_stranger_is_refused(
+    front: Front, field: str, compression: grpc.Compression
+) -> None:
+    """The enrolment service takes 64 KiB, compressed or not."""
+    message = enrol_pb.EnrollRequest(**{field: bytes(4 << 20)})  # type: ignore[arg-type]
+    assert (await front.enrol("Enroll", message, compression=compression))[0] == "RESOURCE_EXHAUSTED"
+    await front.serves_others()
+
+
+async def test_large_metadata_is_refused(front: Front) -> None:
+    """A megabyte of headers on a call ends the call, and nothing else."""
+    status, _ = await front.enrol("Anchors", enrol_pb.AnchorsRequest(), metadata=[("x", "y" * 1_000_000)])
+    assert status == "RESOURCE_EXHAUSTED"
+    await front.serves_others()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 1_000_000,
+        b"GET /" + b"y" * 1_000_000,
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"x: y\r\n" * 100_000,
+        b"\0" * 100_000,
+        b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+        + b"f" * 20
+        + b"\r\n",
+        b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+    ],
+    ids=["header", "path", "headers", "binary", "huge length", "negative length", "two framings", "two lengths"],
+)
+async def test_large_and_crooked_requests_are_refused(front: Front, request_: bytes) -> None:
+    """With 4xx, or by the end of the connection."""
+    status, _ = await front.says(request_)
+    assert status == 0 or 400 <= status < 500
+    await front.serves_others()
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/invites", "/v1/tokens"])
+async def test_large_and_deep_bodies_are_refused(front: Front, path: str) -> None:
+    """Beyond the limit, nested a hundred thousand times, with a number of a million digits: 4xx, and no 5xx."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    for body in (
+        b" " * (JSON_LIMIT_BYTES + 1), deep, b'{"a":' * 100_000, b"9" * 1_000_000, b'"' + b"x" * 1_000_000 + b'"',
+        b"\xff\xfe" * 1000, b'{"uses": 1e999999}',
+    ):  # fmt: skip
+        status, answer = await front.post(path, body)
+        assert 400 <= status < 500, answer[:500]
+
+
+async def test_a_chunked_body_is_counted_too(front: Front) -> None:
+    """Without a length in advance it ends where the limit is."""
+    chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+    head = f"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {front.token}\r\n".encode()
+    head += b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    status, _ = await front.says(head + chunk * 20)
+    assert status == 413
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+async def test_an_http_body_is_not_unpacked(front: Front, coding: str) -> None:
+    """A bomb by Content-Encoding stays as small as it came, and is no JSON."""
+    status, _ = await front.post("/v1/invites", gzip.compress(bytes(50_000_000)), f"content-encoding: {coding}")
+    assert 400 <= status < 500
+
+
+@pytest.mark.parametrize(
+    "invite",
+    [
+        {"labels": {f"k{number}": "v" for number in range(51)}},
+        {"labels": {"k" * 65: "v"}},
+        {"labels": {"k": "v" * 65}},
+        {"labels": {"../k": "v"}},
+        {"labels": {"k": "a/b"}},
+        {"device": "../box"},
+        {"device": "x" * 65},
+        {"host": "h" * 254},
+        {"uses": 10**30},
+        {"ttl_s": 1e300},
+    ],
+    ids=lambda invite: json.dumps(invite)[:30],
+)
+async def test_large_and_crooked_invitations_are_refused(front: Front, invite: dict[str, object]) -> None:
+    """Labels, names, counts and times have bounds."""
+    status, answer = await front.post("/v1/invites", json.dumps(invite).encode())
+    assert status in {409, 422}, answer[:500]
+    async with front.held.world.store.read() as tx:
+        assert len(await tx.invites.all()) == 1, "the one that box-1 came by"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/devices/..%2f..%2fetc%2fpasswd",
+        "/v1/devices/%2e%2e/disable",
+        "/v1/runs/..%00",
+        "/v1/versions/..%2f..%2fca%2froot.key",
+        "/v1/versions/../../ca/root.key",
+        "/v1/versions/%5c..%5cx/onnx",
+        "//etc/passwd",
+        "/v1/models/..%2fx",
+    ],
+)
+async def test_no_path_leads_out_of_the_api(front: Front, path: str) -> None:
+    """Names in URLs are names: no key, no file, and no failure of ours."""
+    head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {front.token}\r\n\r\n"
+    status, answer = await front.says(head.encode())
+    assert 400 <= status < 500, answer[:300]
+    assert b"PRIVATE KEY" not in answer
+    assert b"root:" not in answer
