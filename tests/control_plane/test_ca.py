@@ -3,31 +3,27 @@
 import os
 import ssl
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from headwater_control.certificates import Bearer, from_der, from_pem
-from headwater_control.edges.ca import Authority, BadAuthority, brought, embedded
+from headwater_control.edges.ca import Authority, BadAuthority, embedded
 from headwater_control.edges.ca.authority import key_pem
 from headwater_control.edges.ca.profiles import BACK_DATED, LEAF_LIFE
 from headwater_control.ports import NotOurs
 from headwater_wire import signing
 from headwater_wire.errors import Malformed
-from headwater_wire.ids import DeviceId
 from headwater_wire.names import device_uri
 
+from tests.support.authorities import BOX, DER, GRACE, NOW, pair
 from tests.support.handshakes import client, server, shake
 from tests.support.requests import new_key, request
-
-NOW = datetime.now(UTC).replace(microsecond=0)  # a real handshake looks at the real clock
-BOX = DeviceId("box-1")
-GRACE = timedelta(days=365)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +35,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def leaf(pem: bytes) -> x509.Certificate:
     """Read the first certificate."""
     return x509.load_pem_x509_certificate(pem)
-
-
-def pair(authority: Authority, device: DeviceId = BOX) -> tuple[ec.EllipticCurvePrivateKey, bytes]:
-    """Issue a device's certificate; give its key and chain."""
-    key = new_key()
-    return key, authority.device(device, request(key), NOW).chain
 
 
 def test_its_files_are_its_owners_alone(tmp_path: Path) -> None:
@@ -72,10 +62,6 @@ def test_opened_again_it_is_the_same(tmp_path: Path) -> None:
     other = embedded(tmp_path / "other", NOW)
     assert other.fingerprint != first.fingerprint
     assert other.secret("kick") != first.secret("kick")
-
-
-DER = serialization.Encoding.DER
-PEM = serialization.Encoding.PEM
 
 
 @pytest.mark.parametrize("left", [(), ("root.key",), ("root.key", "root.pem")], ids=["nothing", "key", "root"])
@@ -286,116 +272,3 @@ def test_the_revoked_are_listed(authority: Authority) -> None:
 
 
 # What an operator brings
-
-
-Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]
-
-
-def made_by_operator(
-    common: str,
-    above: Pair | None = None,
-    *,
-    kind: str = "P-256",
-    is_ca: bool = True,
-    ends: datetime = NOW + timedelta(days=3650),
-) -> Pair:
-    """Make a certificate as a company's own CA would."""
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-    if kind == "RSA":
-        key = rsa.generate_private_key(65537, 2048)
-    else:
-        key = ec.generate_private_key({"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "k1": ec.SECP256K1()}[kind])
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(above[0].subject if above else name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(min(NOW, ends) - timedelta(days=5))
-        .not_valid_after(ends)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    )
-    return builder.sign(above[1] if above else key, hashes.SHA256()), key
-
-
-def written(folder: Path, chain: list[Pair], key: Pair, password: bytes | None = None) -> tuple[Path, Path]:
-    """Write a chain and a key down."""
-    (folder / "chain.pem").write_bytes(b"".join(one.public_bytes(PEM) for one, _ in chain))
-    how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    (folder / "ca.key").write_bytes(key[1].private_bytes(PEM, serialization.PrivateFormat.PKCS8, how))
-    return folder / "chain.pem", folder / "ca.key"
-
-
-@pytest.mark.parametrize("kind", ["P-256", "P-384"])
-@pytest.mark.parametrize("intermediate", [False, True], ids=["root only", "with intermediate"])
-def test_an_authority_that_was_brought_issues(tmp_path: Path, kind: str, intermediate: bool) -> None:
-    """A root alone, or an intermediate beneath it: devices and servers shake hands all the same."""
-    root = made_by_operator("Example root", kind=kind)
-    issuer = made_by_operator("Example issuing", root, kind=kind) if intermediate else root
-    authority = brought(*written(tmp_path, [issuer, root] if intermediate else [root], issuer), NOW)
-    assert authority.fingerprint == sha256(root[0].public_bytes(DER)).digest()
-    key, chain = pair(authority)
-    assert len(x509.load_pem_x509_certificates(chain)) == (2 if intermediate else 1)
-    made = authority.server(["localhost"], NOW)
-    shake(client(authority.root_pem, key_pem(key) + chain), server(made.key + made.chain, authority.client_anchors))
-    assert authority.examine(chain, NOW, GRACE).device == BOX
-
-
-def test_a_root_of_rsa_is_fine_above_an_elliptic_issuer(tmp_path: Path) -> None:
-    """Many a company's is."""
-    root = made_by_operator("Example root", kind="RSA")
-    issuer = made_by_operator("Example issuing", root)
-    authority = brought(*written(tmp_path, [issuer, root], issuer), NOW)
-    made = authority.server(["localhost"], NOW)
-    shake(client(authority.root_pem), server(made.key + made.chain))
-
-
-def refused(folder: Path, chain: list[Pair], key: Pair, password: bytes | None = None) -> str:
-    """Say why files make no authority."""
-    with pytest.raises(BadAuthority) as error:
-        brought(*written(folder, chain, key, password), NOW)
-    return str(error.value)
-
-
-def test_what_makes_no_authority_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """Order, end, key, kind, password, purpose and length of the chain are told apart."""
-    root = made_by_operator("Example root")
-    issuer = made_by_operator("Example issuing", root)
-    assert "ends without a root" in refused(tmp_path, [root, issuer], issuer)
-    assert "append the root's certificate" in refused(tmp_path, [issuer], issuer)
-    assert "not the one of its certificate" in refused(tmp_path, [issuer, root], root)
-    assert "without a password" in refused(tmp_path, [root], root, b"secret")
-    plain = made_by_operator("Example box", root, is_ca=False)
-    assert "no CA's" in refused(tmp_path, [plain, root], plain)
-    deep = made_by_operator("Example deep", issuer)
-    assert "directly beneath the root" in refused(tmp_path, [deep, issuer, root], deep)
-    old = made_by_operator("Example root", ends=NOW)
-    assert f"expired on {NOW:%Y-%m-%d}" in refused(tmp_path, [old], old)
-    for kind in ("RSA", "k1"):
-        odd = made_by_operator("Example root", kind=kind)
-        assert "P-256 or P-384" in refused(tmp_path, [odd], odd)
-
-
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """A missing one, and one that holds something else."""
-    root = made_by_operator("Example root")
-    chain, key = written(tmp_path, [root], root)
-    with pytest.raises(BadAuthority, match=r"can't read .*nowhere\.pem: No such file"):
-        brought(tmp_path / "nowhere.pem", key, NOW)
-    with pytest.raises(BadAuthority, match=r"can't read .*nowhere\.key"):
-        brought(chain, tmp_path / "nowhere.key", NOW)
-    with pytest.raises(BadAuthority, match=r"ca\.key holds no certificate"):
-        brought(key, key, NOW)
-    with pytest.raises(BadAuthority, match=r"chain\.pem holds no private key"):
-        brought(chain, chain, NOW)
-
-
-def test_a_key_of_a_kind_that_signs_no_certificate_is_refused(tmp_path: Path) -> None:
-    """X448 agrees on secrets only."""
-    root = made_by_operator("Example root")
-    chain, key = written(tmp_path, [root], root)
-    private = x448.X448PrivateKey.generate()
-    key.write_bytes(private.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    with pytest.raises(BadAuthority, match="elliptic"):
-        brought(chain, key, NOW)

@@ -28,8 +28,6 @@ from tests.fakes.agent_ports import (
 from tests.fakes.agent_world import METRICS, deployment
 
 DELTA = b"delta"
-
-
 DONE = protocol.Trained(METRICS, digests.of_bytes(DELTA))
 
 

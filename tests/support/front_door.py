@@ -15,8 +15,6 @@ from tests.control_plane.gates.http.test_problems import problem
 from tests.fakes.clock import START
 
 NOW = int(START.timestamp())
-
-
 HOST = "control.example"
 
 

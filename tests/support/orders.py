@@ -13,8 +13,6 @@ from tests.fakes.agent_bundle import DEVICE, task
 from tests.support.signing import SIGNER, trust
 
 OTHER = DeviceId("box-2")
-
-
 TOPIC = topics.down(DEVICE, "task")
 
 

@@ -78,7 +78,7 @@ class Member:
             self._soon.clear()
             try:
                 fresh = await enrolment.renew(self._identity)
-                self._vault.keep(fresh)
+                await asyncio.to_thread(self._vault.keep, fresh)
                 self.trust.replace(fresh.keys)
             except (NoCertificate, OSError) as error:  # OSError: the disk is full
                 failures += 1
