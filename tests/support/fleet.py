@@ -98,8 +98,7 @@ class Fleet:
             assert code == -signal.SIGKILL, f"the control plane ended with {code}:\n{self.control.tail()}"
             self.deaths.append("control plane")
             self.control.kill()
-            self.control = self._serve(self.endpoints)
-            self.control.ready()
+            self.control = self._serve(self.endpoints)  # not awaited: it may be killed again before it is ready
         for box in self.boxes:
             agent = self.agents[box.id]
             if (code := agent.exit_code()) is not None:
