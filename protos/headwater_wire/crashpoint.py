@@ -13,7 +13,7 @@ from pathlib import Path
 VARIABLE = "HEADWATER_CRASH_AT"
 
 
-def _arm(setting: str) -> Callable[[str], None]:
+def _armed(setting: str) -> Callable[[str], None]:
     armed: dict[str, tuple[int, Path | None, bool]] = {}
     for item in filter(None, setting.split(",")):
         step, _, guard = item.partition("@")
@@ -45,4 +45,18 @@ def _unarmed(name: str) -> None:
     pass
 
 
-crashpoint: Callable[[str], None] = _arm(os.environ[VARIABLE]) if VARIABLE in os.environ else _unarmed
+_check: Callable[[str], None] = _unarmed
+
+
+def arm() -> None:
+    """Look at the environment: once when this is loaded, and again in a process forked with another one."""
+    global _check
+    _check = _armed(os.environ[VARIABLE]) if VARIABLE in os.environ else _unarmed
+
+
+def crashpoint(name: str) -> None:
+    """Pass a step by its name."""
+    _check(name)
+
+
+arm()

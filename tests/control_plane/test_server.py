@@ -15,6 +15,8 @@ from headwater.errors import Unreachable
 from headwater.examples import classifier
 from headwater_control.__main__ import run
 
+from tests.support.warm import launch
+
 STOP_S = 20.0
 
 
@@ -31,7 +33,7 @@ def refusal(capfd: pytest.CaptureFixture[str], data: Path, config: Path | None =
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """One running control plane for those who only look."""
-    with ControlPlane(tmp_path_factory.mktemp("control") / "data") as running:
+    with ControlPlane(tmp_path_factory.mktemp("control") / "data", launch=launch) as running:
         running.ready()
         yield running
 

@@ -5,13 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from headwater.demo.processes import Child
+
 from tests.fakes.agent_bundle import DATASET, DEVICE, dataset_file
+from tests.support.warm import launch
 
 
 @dataclass
@@ -65,33 +68,29 @@ class AgentProcess:
     def __init__(self, file: Path, environment: Mapping[str, str] | None = None) -> None:
         self._file = file
         self._environment = {**os.environ, **(environment or {})}
-        self._process: asyncio.subprocess.Process | None = None
-        self.log = ""
+        self._output = file.with_name("agent.log")
+        self._begin = self._output.stat().st_size if self._output.exists() else 0  # an earlier one's
+        self._process: Child | None = None
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "headwater_agent",
-            "run",
-            "--config",
-            str(self._file),
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
-        )
-        self._reader = asyncio.create_task(self._read())
+        command = [sys.executable, "-m", "headwater_agent", "run", "--config", str(self._file)]
+        self._process = await asyncio.to_thread(launch, command, self._output, self._environment)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process
-        if self._process.returncode is None:
-            self._process.kill()
+        if self._process.poll() is None:
+            self.send(signal.SIGKILL)
         await self.ended()
         if error is not None:
             print(self.log)
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._output.read_bytes()[self._begin :].decode(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -101,21 +100,13 @@ class AgentProcess:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
-        assert self._process
-        self._process.send_signal(number)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     async def ended(self, within_s: float = 20.0) -> int:
         """Wait for its end; give the exit code."""
         assert self._process
-        async with asyncio.timeout(within_s):
-            code = await self._process.wait()
-            await self._reader
-        return code
-
-    async def _read(self) -> None:
-        assert self._process and self._process.stderr
-        async for line in self._process.stderr:
-            self.log += line.decode(errors="replace")
+        return await asyncio.to_thread(self._process.wait, within_s)
 
 
 async def until(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:

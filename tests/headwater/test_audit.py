@@ -17,6 +17,7 @@ from headwater.records import AuditEntry
 
 from tests.headwater.impostor import impostor
 from tests.headwater.shell import Shell
+from tests.support.warm import launch
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def data(tmp_path: Path) -> Path:
 def shell(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     """Start one, and import a model."""
     onnx.save(classifier.digits_classifier(), tmp_path / "digits.onnx")
-    with ControlPlane(data, secure=False) as control:
+    with ControlPlane(data, secure=False, launch=launch) as control:
         url = control.ready().http
         with Client(url) as client:
             client.models.import_file(tmp_path / "digits.onnx", loss="cross_entropy")

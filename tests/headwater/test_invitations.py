@@ -13,13 +13,14 @@ from headwater_agent.edges.identity import Vault
 from headwater_wire.invitation import Invitation, decode
 
 from tests.headwater.shell import Shell
+from tests.support.warm import launch
 
 
 @pytest.fixture(scope="module")
 def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     """Start one."""
     names = ("--names", "control.example,2001:db8::1")
-    with ControlPlane(tmp_path_factory.mktemp("control") / "data", arguments=names) as control:
+    with ControlPlane(tmp_path_factory.mktemp("control") / "data", arguments=names, launch=launch) as control:
         yield control.ready()
 
 

@@ -6,12 +6,13 @@ import pytest
 from headwater.demo.processes import ControlPlane
 
 from tests.headwater.shell import Shell
+from tests.support.warm import launch
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start one that knows nothing."""
-    with ControlPlane(tmp_path_factory.mktemp("control") / "data", secure=False) as control:
+    with ControlPlane(tmp_path_factory.mktemp("control") / "data", secure=False, launch=launch) as control:
         yield control.ready().http
 
 

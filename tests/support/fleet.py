@@ -19,6 +19,7 @@ from headwater_agent.enrol import enrol
 
 from tests.support.secure_mosquitto import secure_mosquitto
 from tests.support.waiting import until_now
+from tests.support.warm import launch
 
 WITHIN_S = 90.0
 CRASH_AT = "HEADWATER_CRASH_AT"
@@ -138,12 +139,14 @@ class Fleet:
 
     def _serve(self, at: Endpoints | None) -> ControlPlane:
         data = self.folder / "control-plane"
-        control = ControlPlane(data, arguments=self._arguments, env=self._env, at=at, secure=self._secure)
+        control = ControlPlane(
+            data, arguments=self._arguments, env=self._env, at=at, secure=self._secure, launch=launch
+        )
         self._running.append(control)
         return control
 
     def _start(self, box: Box) -> None:
-        self.agents[box.id] = box.start(env=self._box_env[box.id])
+        self.agents[box.id] = box.start(env=self._box_env[box.id], launch=launch)
         self._running.append(self.agents[box.id])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.client import Client
-from headwater.demo.processes import Agent, Endpoints, Enrolment
+from headwater.demo.processes import Agent, Endpoints, Enrolment, Launch, cold
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,11 @@ class Box:
         """Where its models are installed."""
         return self.folder / "state" / "models"
 
-    def start(self, *, env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = ()) -> Agent:
+    def start(
+        self, *, env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = (), launch: Launch = cold
+    ) -> Agent:
         """Start its agent."""
-        return Agent(self.config, log=self.folder / "agent.log", env=env, prefix=prefix)
+        return Agent(self.config, log=self.folder / "agent.log", env=env, prefix=prefix, launch=launch)
 
     def enrol(self, client: Client) -> Enrolment:
         """Begin to get it its certificate, by an invitation that is for it alone."""

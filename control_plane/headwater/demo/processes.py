@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from headwater.client import Client
 from headwater.errors import HeadwaterError
@@ -28,27 +28,57 @@ class ProcessError(HeadwaterError):
     """A process that did not start, or ended by itself: its last words stand in the message."""
 
 
+class Child(Protocol):
+    """The leader of a process group, as `subprocess.Popen` describes it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Give its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raise `subprocess.TimeoutExpired`."""
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+
+
+Launch = Callable[[Sequence[str], Path, Mapping[str, str]], Child]
+
+
+def cold(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
+    """Start a command in a process group of its own, its output in a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-IS", str(_LIFELINE), str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,  # Ctrl-C is ours to handle: they are stopped in order
+        )
+
+
 class Process:
     """One child process in a process group of its own, with its output in a file. A context: leaving it stops it.
 
     Where the kernel can tell (Linux), it is stopped too when this process is killed.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        launch: Launch = cold,
+    ) -> None:
         """Start `command`; HEADWATER_* variables of this process are not passed on, those in `env` are."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HEADWATER_")}
         log.parent.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.log = log
-        with log.open("ab") as output:
-            self._child = subprocess.Popen(
-                [sys.executable, "-IS", str(_LIFELINE), str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**clean, **(env or {})},
-                start_new_session=True,  # Ctrl-C is ours to handle: they are stopped in order
-            )
+        self._child = launch(command, log, {**clean, **(env or {})})
 
     @property
     def pid(self) -> int:
@@ -143,6 +173,7 @@ class ControlPlane(Process):
         prefix: Sequence[str] = (),
         at: Endpoints | None = None,
         secure: bool = True,
+        launch: Launch = cold,
     ) -> None:
         """Start one; `at` takes the ports of an earlier one, `prefix` is put before the command."""
         ports = {
@@ -157,7 +188,7 @@ class ControlPlane(Process):
         self._ca = data_dir / "ca" / "root.pem"
         flags += ["--admin-token-file", str(self._token_file)] if secure else ["--insecure"]
         command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data_dir), *flags, *arguments]
-        super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env)
+        super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env, launch)
 
     def ready(self, within_s: float = READY_WITHIN_S) -> Endpoints:
         """Wait until it serves; raise `ProcessError` if it ends or takes too long."""
@@ -185,11 +216,17 @@ class Agent(Process):
     """`headwater-agent run`."""
 
     def __init__(
-        self, config: Path, *, log: Path, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+        self,
+        config: Path,
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        launch: Launch = cold,
     ) -> None:
         """Start one with a configuration file."""
         command = [sys.executable, "-m", "headwater_agent", "run", "--config", str(config)]
-        super().__init__(f"the agent of {config.parent.name}", [*prefix, *command], log, env)
+        super().__init__(f"the agent of {config.parent.name}", [*prefix, *command], log, env, launch)
 
 
 class Enrolment(Process):
