@@ -5,9 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
-NATIVE_TESTS := $(addprefix tests/agent/training/,test_engines.py test_native_engine.py test_confined_worker.py)
+NATIVE_TESTS := $(addprefix tests/agent/training/,test_engines.py test_native_engine.py test_confined_worker.py test_resume.py)
 
-.PHONY: help install demo test parity light native test-aarch64 check format protos bench bench-training fuzz fuzz-import clean
+.PHONY: help install demo test parity light native test-aarch64 check format protos bench storm bench-training fuzz fuzz-import durability simulate clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ protos: $(STAMP) ## regenerate the stubs
 bench: $(STAMP) ## every bench, each with its ratio
 	$(BIN)/python -m benches $(ARGS)
 
+storm: $(STAMP) ## 2,000 agents come back at once after a restart of the control plane (ARGS="--agents 500")
+	$(BIN)/python -m benches storm $(ARGS)
+
 bench-training: .venv-parity/.installed ## a training step against PyTorch's, and against what else trains ONNX graphs
 	.venv-parity/bin/python -m benches training
 	.venv-parity/bin/python -m benches.others
@@ -77,6 +80,16 @@ fuzz: $(STAMP) ## a million inputs against all that reads a stranger's bytes, an
 
 fuzz-import: $(STAMP) ## a minute of random and hostile models against the importer
 	$(BIN)/python -m tests.fuzz_import $(ARGS)
+
+durability: $(STAMP) ## death, and a disk's refusal, at every durable call of a task and a round: about an hour
+	$(BIN)/python -m tests.durability $(ARGS)
+	LARGE=1 $(BIN)/pytest -q tests/system/test_large_merge.py
+
+SEEDS  ?= 1000
+FROM   ?= 0
+AGENTS ?= 0
+simulate: $(STAMP) ## so many simulated histories of a fleet, each decided by a seed (SEEDS=10000 FROM=0 AGENTS=1000)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --agents $(AGENTS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .venv-parity .venv-native .aarch64 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Run every bench, each in a process of its own: `python -m benches [NAME …]`."""
+"""Run every bench, each in a process of its own: `python -m benches [NAME …] [OPTIONS of it]`."""
 
 import subprocess
 import sys
@@ -13,14 +13,20 @@ def names() -> list[str]:
 def main() -> int:
     """Run those asked for, or all; say how many failed."""
     known = names()
-    wanted = sys.argv[1:] or known
+    options = next((place for place, word in enumerate(sys.argv) if place and word.startswith("-")), len(sys.argv))
+    wanted = sys.argv[1:options] or known
     if unknown := [name for name in wanted if name not in known]:
         print(f"no bench is named {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     failed = 0
     for name in wanted:
         print(f"── {name}", flush=True)
-        failed += subprocess.run([sys.executable, "-c", f"from benches.{name} import main; main()"]).returncode != 0
+        failed += (
+            subprocess.run(
+                [sys.executable, "-c", f"from benches.{name} import main; main()", *sys.argv[options:]]
+            ).returncode
+            != 0
+        )
     return failed
 
 

@@ -1,16 +1,18 @@
-"""The command line: headwater-agent enroll | run | check-config | config show."""
+"""The command line: headwater-agent enroll | run | status | spool | pause | resume | doctor | check-config | config."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headwater_agent import owner
+from headwater_agent import circumstances, owner
 from headwater_agent.config import Config, load
 from headwater_agent.edges.inventory import agent_version
 from headwater_agent.settings import BadSetting
 
+_THE_DISK_S = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _EXAMPLE = """\
 example, as agent.toml:
   [agent]
@@ -56,6 +58,7 @@ def _run(config: Config, options: argparse.Namespace) -> None:
 
     from headwater_wire.allocator import keep_freed_chunks
 
+    from headwater_agent import credential
     from headwater_agent.daemon import run
     from headwater_agent.ports import AgentError
 
@@ -65,20 +68,31 @@ def _run(config: Config, options: argparse.Namespace) -> None:
     logging.getLogger("mqtt").setLevel(logging.WARNING)  # aiomqtt's own
     keep_freed_chunks()
     try:
+        if line := credential.invitation(config, os.environ):
+            from headwater_agent.enrol import enrol  # only now: it brings ten megabytes
+
+            asyncio.run(enrol(config, line, again=False))
         asyncio.run(run(config, os.environ))
     except (AgentError, OSError) as error:
-        print(f"headwater-agent: {error}", file=sys.stderr)
+        print(f"headwater-agent: {_told(error, config)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _told(error: Exception, config: Config) -> str:
+    """Say where, if the system didn't: a disk that refuses to sync names no file."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in _THE_DISK_S:
+        return f"{error.strerror}, in {config.agent.state_dir}: make room there, or look after its disk"
+    return str(error)
 
 
 def _enroll(config: Config, options: argparse.Namespace) -> None:
     import asyncio
 
-    from headwater_agent.enrol import enrol
+    from headwater_agent.enrol import enrol, read_invitation
     from headwater_agent.ports import AgentError
 
     try:
-        identity = asyncio.run(enrol(config, options.invitation, again=options.again))
+        identity = asyncio.run(enrol(config, read_invitation(options.invitation), again=options.again))
     except KeyboardInterrupt:
         sys.exit(130)
     except (AgentError, OSError) as error:
@@ -98,6 +112,8 @@ def _check(config: Config, options: argparse.Namespace) -> None:
     print(f"{options.config}: every setting is fine; device {config.agent.id}, datasets: {datasets}", flush=True)
     for line in owner.described(config.policy, tuple(dataset.name for dataset in config.datasets)):
         print(line, flush=True)
+    for line in circumstances.described(config.conditions):
+        print(line, flush=True)
     try:
         usable = asyncio.run(look_over(config, print))
     except KeyboardInterrupt:
@@ -109,6 +125,26 @@ def _check(config: Config, options: argparse.Namespace) -> None:
 def _show(config: Config, options: argparse.Namespace) -> None:
     for name, value, origin in config.origins:
         print(f"{name} = {value}  # {origin}" if options.origin else f"{name} = {value}")
+
+
+def _doctor(config: Config, options: argparse.Namespace) -> None:
+    from headwater_agent.doctor import diagnose
+
+    try:
+        sys.exit(diagnose(config, as_json=options.json))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _inquire(config: Config, options: argparse.Namespace) -> None:
+    from headwater_agent import inquiry
+    from headwater_agent.ports import AgentError
+
+    try:
+        sys.exit(inquiry.answered(config, options))
+    except (AgentError, OSError, ValueError) as error:
+        print(f"headwater-agent: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,11 +162,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
     enroll = _command(commands, "enroll", "get this box its certificate, by an invitation", values="hw1.… ")
-    enroll.add_argument("invitation", help="the line that `headwater device invite` printed")
+    enroll.add_argument(
+        "invitation",
+        help="what `headwater device invite` printed; -: read it from standard input, where nobody sees it",
+    )
+    enroll.epilog = f"{enroll.epilog}\nor, from afar: headwater device invite -q | ssh gate-7 headwater-agent enroll -"
+    enroll.formatter_class = argparse.RawDescriptionHelpFormatter
     enroll.add_argument("--again", action="store_true", help="replace the identity that is there")
     enroll.set_defaults(command=_enroll)
     check = _command(commands, "check-config", "say whether the configuration is fine and each dataset can be used")
     check.set_defaults(command=_check)
+    _add_inquiries(commands)
     config = commands.add_parser("config", help="look at the configuration").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -138,6 +180,23 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--origin", action="store_true", help="say where each value came from")
     show.set_defaults(command=_show)
     return parser
+
+
+def _add_inquiries(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    inquiries = {
+        "status": "say what the running agent is doing, or why it does nothing",
+        "spool": "list what waits to be uploaded",
+        "pause": "have nothing trained, for a time or until it is resumed, whatever starts anew meanwhile",
+        "resume": "end a pause",
+        "doctor": "look over all that an agent needs, and say what to do; ends with 1 if something has failed",
+    }
+    for name, summary in inquiries.items():
+        command = _command(commands, name, summary, values="--for 2h " if name == "pause" else "")
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.set_defaults(command=_doctor if name == "doctor" else _inquire, inquiry=name)
+        if name == "pause":
+            command.add_argument("--for", dest="span", metavar="TIME", help="such as 90m, 2h or 3d (until `resume`)")
+            command.add_argument("--reason", default="", help="what is shown to whoever asks why")
 
 
 def _command(

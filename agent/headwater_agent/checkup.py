@@ -6,7 +6,7 @@ from headwater_wire.messages import DatasetCard
 
 from headwater_agent.config import Config
 from headwater_agent.edges.children import warm_worker, worker_command
-from headwater_agent.edges.enclosure import Enclosure
+from headwater_agent.edges.enclosure import enclosure_of
 from headwater_agent.survey import examine
 
 
@@ -14,7 +14,7 @@ async def look_over(config: Config, say: Callable[[str], None]) -> bool:
     """Tell of each dataset, a line each; return whether all can be used."""
     fine, how = True, config.training
     command = worker_command(how.engine, how.memory)
-    enclosure = Enclosure(how.confinement, config.datasets, memory_bytes=config.policy.memory_bytes)
+    enclosure = enclosure_of(config)
     async with warm_worker(command, idle_s=how.worker_idle_s, nice=how.nice, enclosure=enclosure) as worker:
         for dataset in config.datasets:
             card = await examine(worker, dataset)

@@ -12,9 +12,14 @@ from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, check_name
 
 from headwater_agent import owner
+from headwater_agent.circumstances import Circumstances, read_conditions
+from headwater_agent.core.conditions import MB
 from headwater_agent.core.policy import Policy
+from headwater_agent.core.session import DEFAULT_BYTES, DEFAULT_DAYS, Quota
 from headwater_agent.settings import BadSetting, Section, Settings
+from headwater_agent.thrift import Thrift
 from headwater_agent.training.confinement import MODES as CONFINEMENT
+from headwater_agent.training.io_priority import NAMES as IO_PRIORITIES
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 
 ENGINES = ("portable", "native", "constant")
@@ -47,6 +52,8 @@ class ControlPlaneConfig:
     broker: Address | None  # None: where enrolment said
     gateway: Address | None
     insecure: bool  # without identity and TLS, on loopback
+    keepalive_s: int = 120  # of MQTT: a broken connection is noticed after twice as long at most
+    patience_s: float = 30.0  # how long the gateway's answer, or its next chunk, may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,13 @@ class TrainingConfig:
 
     engine: str
     memory: str
+    memory_mb: int  # of the training child; 0: half of what there is
     worker_idle_s: float
     nice: int
     max_attempts: int
     confinement: str
+    io_priority: str
+    thrift: Thrift
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,8 @@ class Config:
     training: TrainingConfig
     datasets: tuple[DatasetConfig, ...]
     policy: Policy
+    conditions: Circumstances
+    spool: Quota
     origins: tuple[tuple[str, str, str], ...]  # name, value, origin
 
 
@@ -78,20 +90,18 @@ def load(file: Path, environment: Mapping[str, str]) -> Config:
     settings = Settings.read(file, environment)
     top = settings.top()
     data = top.section("datasets")
+    conditions = read_conditions(top.section("conditions"))
     config = Config(
         agent=_agent(top.section("agent"), file),
         control_plane=_control_plane(top.section("control_plane")),
-        training=_training(top.section("training")),
+        training=_training(top.section("training"), keep_free_mb=conditions.wanted.min_free_mb),
         datasets=tuple(_dataset(section, file) for section in data.sections()),
         policy=owner.read_policy(top.section("policy"), data.names()),
+        conditions=conditions,
+        spool=_spool(top.section("spool")),
         origins=(),
     )
     top.refuse_unknown()
-    if config.policy.memory_mb and config.training.confinement == "off":
-        raise BadSetting(
-            f"{settings.place(('policy', 'memory_mb'))}: policy.memory_mb is kept by the worker's confinement, "
-            'which is off: set training.confinement = "preferred"'
-        )
     return replace(config, origins=settings.origins())
 
 
@@ -127,17 +137,34 @@ def _control_plane(section: Section) -> ControlPlaneConfig:
         broker=place("broker", broker, scheme, port),
         gateway=place("gateway", gateway and f"grpc://{gateway}", "grpc", 8090),
         insecure=insecure,
+        keepalive_s=section.integer("keepalive_s", default=120, least=1, most=3600),
+        patience_s=section.number("patience_s", default=30.0, least=1.0, most=3600.0),
     )
 
 
-def _training(section: Section) -> TrainingConfig:
+def _training(section: Section, *, keep_free_mb: float) -> TrainingConfig:
     return TrainingConfig(
         engine=section.one_of("engine", ENGINES, default="portable"),
         memory=section.one_of("memory", MEMORY, default="normal"),
+        memory_mb=section.integer("memory_mb", default=0, least=0, most=1_000_000_000),
         worker_idle_s=section.number("worker_idle_s", default=300.0, least=0.0, most=86_400.0),
         nice=section.integer("nice", default=10, least=0, most=19),
         max_attempts=section.integer("max_attempts", default=3, least=1, most=100),
         confinement=section.one_of("confinement", CONFINEMENT, default="preferred"),
+        io_priority=section.one_of("io_priority", IO_PRIORITIES, default="idle"),
+        thrift=Thrift(
+            max_threads=section.integer("max_threads", default=0, least=0, most=1024),
+            checkpoint_every_s=section.number("checkpoint_every_s", default=60.0, least=0.0, most=86_400.0),
+            checkpoint_every_steps=section.integer("checkpoint_every_steps", default=0, least=0, most=1_000_000_000),
+            keep_free_bytes=int(keep_free_mb * MB),
+        ),
+    )
+
+
+def _spool(section: Section) -> Quota:
+    return Quota(
+        max_bytes=section.integer("max_bytes", default=DEFAULT_BYTES, least=1, most=10**15),
+        max_days=section.number("max_days", default=DEFAULT_DAYS, least=0.01, most=3650.0),
     )
 
 

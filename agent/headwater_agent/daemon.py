@@ -3,26 +3,36 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Blob
 
-from headwater_agent.config import Config, TrainingConfig
-from headwater_agent.core.events import Connected, Event
+from headwater_agent.clerk import Clerk, Contact
+from headwater_agent.config import Address, Config, TrainingConfig
+from headwater_agent.core import maintenance, novelty
+from headwater_agent.core.conditions import MB
+from headwater_agent.core.events import ConditionsChanged, Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
+from headwater_agent.core.status import Reach, describe
 from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.edges.alone import alone
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.children import warm_worker, worker_command
-from headwater_agent.edges.enclosure import Enclosure
+from headwater_agent.edges.console import console
+from headwater_agent.edges.enclosure import Enclosure, enclosure_of
 from headwater_agent.edges.fingerprints import fingerprint
-from headwater_agent.edges.inventory import LocalRegistrar
+from headwater_agent.edges.footprint import let_go_of_code
+from headwater_agent.edges.inventory import LocalRegistrar, agent_version
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.link import Link
+from headwater_agent.edges.maintenance import MaintenanceFile
 from headwater_agent.edges.membership import membership
 from headwater_agent.edges.models import FolderShelf
+from headwater_agent.edges.readings import Reader
 from headwater_agent.edges.spool import FolderSpool
 from headwater_agent.edges.systemd import Notifier
 from headwater_agent.edges.uplink import open_uplink
@@ -31,13 +41,16 @@ from headwater_agent.ports import Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 from headwater_agent.training import confinement
+from headwater_agent.watch import Watch
 
 _INSIST_S = 3.0
+_LEAVE_S = 1.5  # for a step and a checkpoint, when the agent stops: what takes longer goes on from the one before
+_SETTLED_S, _TIDY_EVERY_S = 5.0, 3600.0
 _BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
 _log = logging.getLogger(__name__)
 
 
-Parts = tuple[Link, Shell, Surveyor, Effects, Callable[[], Coroutine[None, None, None]]]
+Parts = tuple[Link, Shell, Surveyor, Watch, Effects, Callable[[], Coroutine[None, None, None]]]
 
 
 class _Stopped(Exception):
@@ -52,21 +65,24 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, look.set)
     notifier = Notifier(environment)
-    async with agent(config, notifier.status) as (link, shell, surveyor, effects, renewing):
+    async with agent(config, notifier.status) as (link, shell, surveyor, watch, effects, renewing):
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(shell.run(effects), name="agent.shell"),
                     tasks.create_task(link.run(), name="agent.link"),
                     tasks.create_task(surveyor.run(), name="agent.survey"),
+                    tasks.create_task(watch.run(), name="agent.watch"),
                     tasks.create_task(renewing(), name="agent.renewal"),
-                    tasks.create_task(_watchdog(notifier), name="agent.watchdog"),
+                    tasks.create_task(notifier.feed(shell.journal.answers), name="agent.watchdog"),
                     tasks.create_task(_look_again(look, surveyor), name="agent.sighup"),
+                    tasks.create_task(_stay_small(), name="agent.footprint"),
                 ]
                 notifier.ready()
                 _log.info("headwater-agent %s is up", config.agent.id)
                 await stop.wait()
                 notifier.stopping()
+                await _leave_checkpoints(shell, effects)
                 loop.call_later(_INSIST_S, _insist, running)
                 raise _Stopped
         except* _Stopped:
@@ -83,10 +99,15 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
         async with (
             open_journal(state / "journal.db") as journal,
             open_uplink(
-                member.gateway, device, member.trust, member.grpc_credentials, forged=member.look_again
+                member.gateway,
+                device,
+                member.trust,
+                member.grpc_credentials,
+                patience_s=config.control_plane.patience_s,
+                forged=member.look_again,
             ) as uplink,
             warm_worker(
-                worker_command(config.training.engine, config.training.memory),
+                worker_command(config.training.engine, config.training.memory, config.training.io_priority),
                 idle_s=config.training.worker_idle_s,
                 nice=config.training.nice,
                 enclosure=_enclosure(config),
@@ -98,7 +119,11 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                     surveyor.again()
                 await shell.deliver(event)
 
+            def reach() -> Reach:
+                return contact.reach(_where(member.broker), _where(member.gateway), connected=link.connected)
+
             def changed(session: Session) -> None:
+                contact.note(session.time)
                 if _shown(session) != shown[0]:
                     shown[0] = _shown(session)
                     tell(", ".join(f"{held.task.id} {held.stage}" for held in session.held) or "idle")
@@ -113,22 +138,39 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 member.broker,
                 device,
                 journal=journal,
-                registrar=LocalRegistrar(config, lambda: surveyor.cards()),
+                registrar=LocalRegistrar(
+                    config, lambda: novelty.told(shell.session, surveyor.cards()), lambda: watch.conditions()
+                ),
                 vitals=vitals,
                 deliver=deliver,
                 trust=member.trust,
                 tls=member.mqtt_tls,
+                keepalive_s=config.control_plane.keepalive_s,
             )
+            how = config.conditions
+            watch = Watch(how.wanted, _reader(config).read, link, deliver, how.every_s)
             surveyor = Surveyor(config.datasets, fingerprint, journal, worker, link, deliver)
             await surveyor.recall()
-            box = Box(device, surveyor.facts(), config.training.max_attempts, config.policy, _refusal(config.training))
+            await watch.begin()
+            box = Box(
+                device,
+                surveyor.facts(),
+                config.training.max_attempts,
+                config.policy,
+                _refusal(config.training),
+                min_new_examples=config.conditions.min_new_examples,
+                waiting=watch.standing.waiting,
+                quota=config.spool,
+            )
             shell = Shell(await journal.load(box), journal, changed)
-            shown = [_shown(shell.session)]
+            shown, contact = [_shown(shell.session)], Contact(shell.session.time)
             spool = FolderSpool(state)
             for problem in journal.problems:
                 _log.error("%s; the next Sync heals what was lost", problem)
                 tell(problem)
-            for name in await spool.sweep([h.task.id for h in shell.session.held if h.stage is Stage.SPOOLED]):
+            spooled = [held.task.id for held in shell.session.held if held.stage is Stage.SPOOLED]
+            begun = [held.task.id for held in shell.session.held if held.task.id not in spooled]
+            for name in await spool.sweep(spooled, begun):
                 _log.warning("deleted %s: unfinished, or no record tells of it", name)
             effects = Effects(
                 uplink=uplink,
@@ -143,15 +185,47 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 needed=lambda ended: needed(shell.session, ended),
                 wanted=lambda bundle: _wanted(config.training, bundle),
                 policy=config.policy,
+                thrift=config.training.thrift,
+                allowance=DailyAllowance(state, int(how.upload_mb_a_day * MB)) if how.upload_mb_a_day else None,
             )
-            yield link, shell, surveyor, effects, lambda: member.keep(uplink.reconnect)
+            clerk = Clerk(
+                state,
+                agent_version(),
+                lambda: describe(shell.session, effects.live, reach(), at_s=asyncio.get_running_loop().time()),
+                watch.again,
+                ends=lambda: member.ends,
+            )
+            async with console(state, clerk.answer):
+                yield link, shell, surveyor, watch, effects, lambda: member.keep(uplink.reconnect)
+
+
+def _where(address: Address) -> str:
+    return f"{address.host}:{address.port}"
+
+
+async def _leave_checkpoints(shell: Shell, effects: Effects) -> None:
+    """Have a training stop where it is, so that the next start goes on from there."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE_S):
+            await shell.deliver(ConditionsChanged("the agent stops"))
+            await effects.trainings.ended()
+
+
+def _reader(config: Config) -> Reader:
+    """Say how the box is looked at."""
+    how, held = config.conditions, MaintenanceFile(config.agent.state_dir)
+    return Reader(
+        config.agent.state_dir,
+        how.metered,
+        how.zone,
+        lambda: maintenance.objection(held.read(), now_ms=int(time.time() * 1000)),
+    )
 
 
 def _enclosure(config: Config) -> Enclosure:
     """Say what the training child may touch: deltas are finished in `work`, and taken from there."""
     state = config.agent.state_dir
-    readable, memory_bytes = (state / "cache", state / "models"), config.policy.memory_bytes
-    return Enclosure(config.training.confinement, config.datasets, readable, state / "work", memory_bytes)
+    return enclosure_of(config, (state / "cache", state / "models"), state / "work")
 
 
 def _refusal(how: TrainingConfig) -> str:
@@ -172,8 +246,8 @@ def _wanted(how: TrainingConfig, bundle: Manifest) -> tuple[Blob, ...]:
 
 
 def _shown(session: Session) -> object:
-    """Say what a heartbeat should show at once: phases, and the pace itself."""
-    return session.heartbeat_s, tuple((held.task.id, held.stage) for held in session.held)
+    """Say what a heartbeat should show at once: phases, why nothing is trained, and the pace itself."""
+    return session.heartbeat_s, bool(session.box.waiting), tuple((held.task.id, held.stage) for held in session.held)
 
 
 def _insist(running: list[asyncio.Task[None]]) -> None:
@@ -184,10 +258,12 @@ def _insist(running: list[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-async def _watchdog(notifier: Notifier) -> None:
-    while notifier.watchdog_s:
-        notifier.watchdog()
-        await asyncio.sleep(notifier.watchdog_s)
+async def _stay_small() -> None:
+    """Let go of what the start has run, and later of what tasks have."""
+    await asyncio.sleep(_SETTLED_S)
+    while True:
+        let_go_of_code()
+        await asyncio.sleep(_TIDY_EVERY_S)
 
 
 async def _look_again(look: asyncio.Event, surveyor: Surveyor) -> None:

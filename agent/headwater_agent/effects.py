@@ -19,8 +19,9 @@ from headwater_wire.messages import Blob, Deployment, Offer, Phase, Progress, Sy
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.backoff import delay_s
-from headwater_agent.core.policy import Policy, bundle_objection, delta_objection, refusal
+from headwater_agent.core.policy import Policy, bundle_objection, delta_objection
 from headwater_agent.ports import (
+    Allowance,
     Cache,
     Damaged,
     Died,
@@ -33,12 +34,14 @@ from headwater_agent.ports import (
     Uplink,
     Worker,
 )
+from headwater_agent.thrift import Thrift
 from headwater_agent.training import protocol
+from headwater_agent.trainings import Trainings
 
 CHECK_ATTEMPTS = 3
 CHECK_S = 600.0
-PREPARE_S = 1800.0  # before a training's first step: the child may be looking at a dataset, and must open one
 UPLOADS_AT_ONCE = 2
+ALLOWANCE_S = 600.0  # how long an upload that is put off to the next day sleeps at a time: clocks are set
 NUDGES_APART_S = 0.2
 _IN_TURN = {Phase.FETCHING: Phase.ACCEPTED, Phase.UPLOADING: Phase.SPOOLED}
 _T = TypeVar("_T")
@@ -67,12 +70,19 @@ class Effects:
     needed: Callable[[Deployment | None], frozenset[Digest]]
     wanted: Callable[[Manifest], tuple[Blob, ...]]
     policy: Policy = field(default_factory=Policy)
+    thrift: Thrift = field(default_factory=Thrift)
+    allowance: Allowance | None = None  # None: as much as there is
     chance: Callable[[], float] = random
     live: dict[TaskId, Progress] = field(default_factory=dict)
     _named: dict[Digest, frozenset[Digest]] = field(default_factory=dict)  # by the bundle whose manifest names them
     _nudged_s: float = float("-inf")
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    trainings: Trainings = field(init=False)
     _uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+
+    def __post_init__(self) -> None:
+        """Train in the worker."""
+        self.trainings = Trainings(self.worker)
 
     async def perform(self, command: do.Command) -> on.Event | None:
         """Do what is asked; give the event it ended in, if there is one to tell."""
@@ -94,13 +104,22 @@ class Effects:
                 event = await self._install(deployment)
                 await self._prune(self.needed(deployment))
                 return event
-            case do.StopTraining(task_id):  # the shell has cancelled it, perhaps a moment after it spooled its delta
+            case do.PauseTraining(task_id):
+                self.trainings.pause(task_id)
+            # The shell has cancelled what it was doing, perhaps a moment after it spooled its delta.
+            case do.StopTraining(task_id) | do.Drop(task_id):
                 await self.spool.discard(task_id)
-            case do.AbandonInstall():
+            case do.PauseFetching() | do.AbandonInstall():
                 pass  # likewise; what it fetched is pruned with the next fetch or install
             case _:
                 assert_never(command)
         return None
+
+    @property
+    def uploading(self) -> frozenset[TaskId]:
+        """Name the tasks whose deltas are being sent now, not those that wait for the control plane."""
+        live = self.live.values()
+        return frozenset(told.task for told in live if told.phase is Phase.UPLOADING and not told.waiting_for)
 
     def nudge(self) -> None:
         """End the pauses between attempts, since the control plane seems to be back; a flood of nudges is one."""
@@ -126,6 +145,11 @@ class Effects:
     async def _fetch(self, task: Task) -> on.Event:
         try:
             self._show(Progress(task.id, Phase.FETCHING))
+            if task.plan.train and (free := await self.spool.free_bytes()) < task.base.size:
+                return on.FetchFailed(
+                    task.id,
+                    f"this device can't store the delta: {task.base.size} bytes, and {free} are free on its disk",
+                )
             await self._bring(task)
             await self._prune(self.needed(None) | {task.bundle.digest, task.base.digest})
             return on.Fetched(task.id)
@@ -139,12 +163,22 @@ class Effects:
             self.live.pop(task.id, None)
 
     async def _train(self, task: Task, attempt: int) -> on.Event:
+        """Train, and spool the delta; of a training that has ended for good nothing stays but that."""
+        with self.trainings.begun(task.id) as wish:
+            event = await self._attempt(task, attempt, wish)
+        if isinstance(event, on.Scored | on.TrainingRefused | on.TrainingBroke):
+            await self.spool.discard(task.id)
+        return event
+
+    async def _attempt(self, task: Task, attempt: int, wish: asyncio.Event) -> on.Event:
         delta_path = self.spool.work_path(task.id, attempt)
         try:
             self._show(Progress(task.id, Phase.TRAINING))
             files, limits = await self._bring(task), self.policy.limits(task.dataset)
             if refused := bundle_objection(limits, files.model):
                 return on.TrainingRefused(task.id, attempt, refused)
+            if wish.is_set():
+                return on.Paused(task.id, attempt)
             job = protocol.Train(
                 task=task.id,
                 manifest_path=str(files.manifest),
@@ -152,10 +186,12 @@ class Effects:
                 base_path=str(files.base),
                 delta_path=str(delta_path),
                 dataset=self.datasets[task.dataset],
-                plan=task.plan,
+                plan=self.thrift.of(task.plan),
                 floor=limits.floor,
+                checkpoints=self.thrift.checkpoints(self.spool.checkpoints(task.id)),
+                max_minutes=limits.max_minutes,
             )
-            reply = await self._run(job, task.id, limits.max_minutes)
+            reply = await self.trainings.run(job, limits.max_minutes, wish, lambda step: self._step(task.id, step))
             return await self._trained(task, attempt, delta_path, reply)
         except Died as error:
             return on.WorkerDied(task.id, attempt, str(error))
@@ -168,25 +204,6 @@ class Effects:
             with suppress(OSError):  # swept at the next start
                 delta_path.unlink(missing_ok=True)
 
-    async def _run(self, job: protocol.Train, task: TaskId, minutes: float) -> protocol.Reply:
-        """Train, from the first step on for so many minutes at most; 0: as long as it takes."""
-        started = False
-
-        def step(told: protocol.Stepped) -> None:
-            nonlocal started
-            if minutes and not started:
-                limit.reschedule(asyncio.get_running_loop().time() + minutes * 60)
-            started = True
-            self._step(task, told)
-
-        try:
-            async with asyncio.timeout(PREPARE_S + minutes * 60 if minutes else None) as limit:
-                return await self.worker.run(job, step)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return protocol.Refused(refusal("max_minutes", f"is {minutes:g}, and the training took longer"))
-
     async def _trained(self, task: Task, attempt: int, delta_path: Path, reply: protocol.Reply) -> on.Event:
         match reply:
             case protocol.Trained(metrics, None) if not task.plan.train:
@@ -197,6 +214,8 @@ class Effects:
                 crashpoint("agent.trained")
                 await self.spool.adopt(task.id, delta_path, delta)
                 return on.Trained(task.id, attempt, delta, metrics)
+            case protocol.Stopped():
+                return on.Paused(task.id, attempt)
             case protocol.Refused(reason):
                 return on.TrainingRefused(task.id, attempt, reason)
             case protocol.Broke(reason):
@@ -218,6 +237,7 @@ class Effects:
             return on.Receipted(task.id, receipt)
 
         try:
+            await self._allowed(task.id, delta.size)
             async with self._uploads:
                 return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged, of=task.id)
         except Damaged as error:
@@ -225,6 +245,13 @@ class Effects:
             return on.SpoolLost(task.id, command.attempt, str(error))
         finally:
             self.live.pop(task.id, None)
+
+    async def _allowed(self, task: TaskId, size: int) -> None:
+        """Wait until the day has room for an upload: it is put off, and stays spooled."""
+        while self.allowance and (wait_s := await asyncio.to_thread(self.allowance.take, size)):
+            why = "the device: its uploads of today are used up (conditions.upload_mb_a_day)"
+            self._show(Progress(task, Phase.SPOOLED, waiting_for=why))
+            await asyncio.sleep(min(wait_s, ALLOWANCE_S))
 
     async def _install(self, wanted: Deployment) -> on.Event:
         model, version = wanted.model, wanted.version

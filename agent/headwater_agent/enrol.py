@@ -1,5 +1,8 @@
 """`headwater-agent enroll`: an invitation in, an identity on disk."""
 
+import sys
+from getpass import getpass
+
 from headwater_wire import invitation
 from headwater_wire.errors import Malformed
 
@@ -9,6 +12,23 @@ from headwater_agent.edges.alone import alone
 from headwater_agent.edges.enrolment import NoCertificate
 from headwater_agent.edges.identity import Identity, NotEnrolled, Vault
 from headwater_agent.edges.membership import folder
+
+FROM_INPUT = "-"
+_LINE_CHARS = 1_000
+
+
+def read_invitation(argument: str) -> str:
+    """Give the invitation: the argument, or, if that is "-", the last word of a line of standard input.
+
+    That way it is in no list of processes and no shell's history. On a terminal it is asked for, and not shown.
+    Raises `NoCertificate` if there is none.
+    """
+    if argument != FROM_INPUT:
+        return argument
+    line = getpass("Invitation (it is not shown): ") if sys.stdin.isatty() else sys.stdin.readline(_LINE_CHARS)
+    if not line.strip():
+        raise NoCertificate("no invitation was given: pass on what `headwater device invite -q` prints", refused=True)
+    return line.split()[-1]
 
 
 async def enrol(config: Config, text: str, *, again: bool) -> Identity:

@@ -35,6 +35,9 @@ def described(policy: Policy, datasets: tuple[str, ...]) -> Iterator[str]:
         used = policy.allow_datasets is None or dataset in policy.allow_datasets
         if limits := "; ".join(_limited(policy.limits(dataset))) if used else "no task may use it":
             yield f"policy for {dataset}: {limits}"
+    models = policy.general.models
+    if models is not None:
+        yield f"policy for the box: of these models, versions may be installed: {', '.join(models) or 'none'}"
     if policy.mb_up_a_day:
         yield f"policy for the box: at most {policy.mb_up_a_day:g} MB up a day"
     if policy.memory_mb:

@@ -50,6 +50,9 @@ class Journal(Protocol):
     async def save_surveys(self, surveys: Collection[Survey]) -> None:
         """Remember these, and no others."""
 
+    async def answers(self) -> None:
+        """Return once what was being written is written: never, while the disk hangs."""
+
     @property
     def problems(self) -> tuple[str, ...]:
         """Say what was found damaged, and what was done about it."""
@@ -85,16 +88,22 @@ class Spool(Protocol):
         """Name a place on the spool's file system for an unfinished delta."""
 
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
-        """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
+        """Take a finished delta over, durably, instead of checkpoints; raise `Damaged` if it is not what was said."""
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
         """Give a delta's place; unless it was adopted just now its SHA-256 is checked: raise `Damaged`."""
 
     async def discard(self, task: TaskId) -> None:
-        """Delete, if it is there."""
+        """Delete a delta and checkpoints, as far as they are there."""
 
-    async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
-        """Delete what no record tells of, and unfinished work; name it."""
+    async def free_bytes(self) -> int:
+        """Tell how much the disk has room for."""
+
+    def checkpoints(self, task: TaskId) -> Path:
+        """Name a task's own folder on the spool's file system: it lasts until the task is adopted or discarded."""
+
+    async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
+        """Delete what no record tells of, and unfinished work but for the checkpoints of what has begun; name it."""
 
 
 class Worker(Protocol):
@@ -102,6 +111,9 @@ class Worker(Protocol):
 
     async def run(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
         """Do one job; cancelling kills the child. Raise `Died` if it ends before it answers."""
+
+    def interrupt(self) -> None:
+        """Ask a training that runs, or waits to, to stop at a checkpoint: its reply is then `Stopped`. Else nothing."""
 
 
 class Shelf(Protocol):
@@ -115,6 +127,13 @@ class Shelf(Protocol):
 
     async def activate(self, model: ModelName, version: VersionId) -> None:
         """Point `current` at a version, at once and durably; keep the one before it, remove older ones."""
+
+
+class Allowance(Protocol):
+    """How much may go up on a day."""
+
+    def take(self, size: int) -> float:
+        """Count an upload that is about to begin; or say for how many seconds it is put off, and count nothing."""
 
 
 class Downlink(Protocol):

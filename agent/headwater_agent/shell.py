@@ -49,7 +49,7 @@ class Shell:
                     for command in commands:
                         self._start(tasks, effects, command)
                     event = await self._next()
-                    session, commands = step(self.session, event, at_s=loop.time())
+                    session, commands = step(self.session, event, at_s=loop.time(), uploading=effects.uploading)
                     if isinstance(event, on.Synced | on.Connected | on.Rung):
                         effects.nudge()
         finally:
@@ -81,7 +81,7 @@ class Shell:
 
     def _start(self, tasks: asyncio.TaskGroup, effects: Effects, command: do.Command) -> None:
         match command:
-            case do.StopTraining() | do.AbandonInstall():
+            case do.StopTraining() | do.PauseFetching() | do.AbandonInstall() | do.Drop():
                 if running := self._running.get(_key(command)):
                     running.cancel()
             case do.Sync() if (syncing := self._running.get(_key(command))) and not syncing.done():
@@ -117,6 +117,8 @@ def _tell(before: Session, after: Session) -> None:
     for new in after.held:
         if new.task.id not in held:
             _log.info("task %s: accepted, dataset %s, base %s", new.task.id, new.task.dataset, new.task.base_version)
+    if after.box.waiting != before.box.waiting:
+        _log.info("trains nothing now: %s", after.box.waiting) if after.box.waiting else _log.info("may train again")
     for report in after.reports:
         if report not in before.reports:
             _log.log(
@@ -125,6 +127,8 @@ def _tell(before: Session, after: Session) -> None:
                 report.task,
                 _told(report.outcome),
             )
+    if after.dropped != before.dropped:
+        _log.warning("the spool's quota: %d deltas dropped so far (%d bytes)", after.dropped.deltas, after.dropped.size)
     for install in after.install_reports:
         if install not in before.install_reports:
             _log.info("install of %s, generation %d: %s", install.model, install.generation, install.problem or "done")
@@ -145,11 +149,13 @@ def _key(command: do.Command) -> Hashable:
     match command:
         case do.Fetch(task) | do.Train(task):
             return "task", task.id
-        case do.StopTraining(task_id):
+        case do.StopTraining(task_id) | do.PauseFetching(task_id):
             return "task", task_id
+        case do.PauseTraining(task_id):  # beside the training, which it does not wait for
+            return "pause", task_id
         case do.Upload(task):
             return "spool", task.id
-        case do.Discard(task_id):
+        case do.Discard(task_id) | do.Drop(task_id):
             return "spool", task_id
         case do.Install(deployment):
             return "install", deployment.model, deployment.generation

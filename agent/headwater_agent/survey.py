@@ -10,7 +10,7 @@ from headwater_wire.messages import DatasetCard
 from headwater_agent.core.events import Event, Surveyed
 from headwater_agent.core.session import DatasetFact
 from headwater_agent.ports import Died, Downlink, Journal, Survey, Worker
-from headwater_agent.training.protocol import DatasetConfig, Inspect, Inspected, Refused
+from headwater_agent.training.protocol import Broke, DatasetConfig, Inspect, Inspected, Refused
 
 INSPECT_S = 1800.0  # of a file as large as a box may have
 NOT_YET = "it is still being looked at"
@@ -98,6 +98,6 @@ async def examine(worker: Worker, config: DatasetConfig) -> DatasetCard:
     match reply:
         case Inspected(card):
             return card
-        case Refused(reason):
+        case Refused(reason) | Broke(reason):
             return DatasetCard(config.name, 0, problem=reason[:500])
     return DatasetCard(config.name, 0, problem=f"inspecting it ended with {reply!r}"[:500])

@@ -42,6 +42,10 @@ class Devices:
         """List the invitations, newest first."""
         return self._transport.get_all(Invite, "/v1/invites")
 
+    def uninvite(self, invite: str) -> Invite:
+        """Withdraw an invitation, by its id: it admits nobody any more. Whom it let in stays."""
+        return self._transport.post(Invite, f"/v1/invites/{invite}/withdraw")
+
     def disable(self, device: str, reason: str = "") -> Standing:
         """Shut a device out now: its connections end, its tasks and unmerged deltas are dropped."""
         return self._transport.post(Standing, f"/v1/devices/{device}/disable", {"reason": reason})

@@ -56,20 +56,32 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """One that a box's owner sets for training now."""
+
+    name: str  # power, temperature, memory, cpu-pressure, cpu, gpu, disk, network, hours, maintenance, steady
+    state: str  # ok, unmet, unknown
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
-    """One edge box."""
+    """One edge box. `state`: online or offline; enrolled (it never registered); expired (its certificate); disabled."""
 
     id: str
-    registered_at: datetime
+    registered_at: datetime | None  # None: it was enrolled, and its agent never came
     online: bool
+    state: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     inventory: Inventory = field(default_factory=Inventory)
     datasets: tuple[Dataset, ...] = ()
     engines: tuple[str, ...] = ()
     unconfined: tuple[str, ...] = ()  # what its kernel lacks to confine a training
+    conditions: tuple[Condition, ...] = ()  # as it told them last
     revision: int = 0
     held_revision: int = 0
     last_seen: datetime | None = None
+    late: int = 0  # its deltas that came after their round had closed
     presence_at: datetime | None = None
 
 
@@ -107,6 +119,7 @@ class Task:
     bytes_up: int = 0
     bytes_down: int = 0
     closed_at: datetime | None = None
+    late_at: datetime | None = None  # when its delta came, if that was after the round had closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +274,7 @@ class Scores:
     holdout_mean_absolute_error: float | None = None
     bytes_up: int = 0
     bytes_down: int = 0
+    late: int = 0  # deltas that came after it had closed
     selecting_s: float | None = None  # from opening to asking
     collecting_s: float | None = None  # from asking to the freeze
     merging_s: float | None = None  # from the freeze to the commit

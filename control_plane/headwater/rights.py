@@ -34,11 +34,12 @@ class WhoAmI:
     name: str
     role: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    until: datetime | None = None  # when the token ends; None: never
 
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """An invitation to enrol; `device` is empty if any box may come."""
+    """An invitation to enrol; `device` is empty if any box may come. `state`: open, used up, expired, withdrawn."""
 
     id: str
     created_at: datetime
@@ -48,6 +49,8 @@ class Invite:
     labels: dict[str, str]
     uses: int
     used: int
+    state: str = ""
+    ended_at: datetime | None = None  # by its last use or its withdrawal; None: by its time alone
 
 
 @dataclass(frozen=True, slots=True)

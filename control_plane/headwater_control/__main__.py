@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater_control.config import BadSetting, load
+from headwater_control.files import allow_many
 
 if TYPE_CHECKING:
     from headwater_control.datadir import Endpoints
@@ -21,6 +22,7 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
     try:
         settings = load(config, os.environ, flags)
         _log(settings.log_level)
+        allow_many()
         # Children are execed, so gRPC need not care for forks; and what fails in it we say ourselves.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -69,6 +71,13 @@ def _log(level: str) -> None:
     """Write our own lines from `level` on, and those of the libraries only if something is wrong."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("headwater_control").setLevel(level.upper())
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_not_gone)
+
+
+def _not_gone(record: logging.LogRecord) -> bool:
+    """Leave out what gRPC says, with a trace, when a caller is gone before its answer: it calls again."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def _first(error: BaseException) -> BaseException:

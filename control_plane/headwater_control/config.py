@@ -93,6 +93,8 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         variable = ENV_PREFIX + name.upper()
         if variable in environment:
             origins[name] = _Origin(environment[variable], f"the environment variable {variable}")
+    if url := _credential(environment, "headwater.database"):
+        origins["database"] = _Origin(url, "the credential headwater.database")
     origins |= {
         name: _Origin(value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
     }
@@ -113,6 +115,17 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         raise BadSetting("oidc_issuer needs oidc_audience, and oidc_roles: VALUE=ROLE, several by semicolon")
     _check_database(settings.database)
     return settings
+
+
+def _credential(environment: Mapping[str, str], name: str) -> str:
+    """Read what systemd hands over without others seeing it (systemd.exec(5), LoadCredential); nothing, if it doesn't.
+
+    A unit can't leave a credential out, so it gives "none" where the operator has none.
+    """
+    folder = environment.get("CREDENTIALS_DIRECTORY", "")
+    place = Path(folder) / name
+    text = place.read_text(encoding="utf-8").strip() if folder and place.is_file() else ""
+    return "" if text == "none" else text
 
 
 def address(text: str, what: str) -> tuple[str, int]:

@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,6 +14,8 @@ from pathlib import Path
 from headwater_wire import durable
 
 from headwater_control.config import BadSetting
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def claimed(path: Path) -> Iterator[DataDir]:
     """Make the directory if it isn't there and keep every other control plane out; raise `BadSetting`."""
     try:
         durable.make_dirs(path, private=True)
-        (path / "work").mkdir(exist_ok=True)
+        (path / "work").mkdir(0o700, exist_ok=True)
         lock = (path / "lock").open("a+")
     except OSError as error:
         raise BadSetting(f"can't use {path} as data_dir: {error.strerror}; choose another with --data-dir") from error
@@ -88,7 +92,17 @@ def claimed(path: Path) -> Iterator[DataDir]:
         lock.flush()
         (path / "endpoints.json").unlink(missing_ok=True)  # of a process that was killed
         durable.sweep_temporaries(path)  # likewise
+        _warn_if_open(path)
         yield _with_holder(path)
+
+
+def _warn_if_open(path: Path) -> None:
+    """Say so if a directory that was there before us lets others in: what we make in it is private all the same."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        log.warning(
+            "%s is open to other users (mode %04o): `chmod 700 %s`, since keys and data are in it", path, mode, path
+        )
 
 
 def _with_holder(path: Path) -> DataDir:

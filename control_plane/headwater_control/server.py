@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater_wire import durable
+from headwater_wire.eras import first_of
 from headwater_wire.topics import CONTROL_FILTER, control_filter
 
+from headwater_control.backup.restore import era_of, noted
 from headwater_control.config import BadSetting, Settings, address, broker_address
 from headwater_control.core.runs import RunState
 from headwater_control.datadir import DataDir, Endpoints, claimed
@@ -36,12 +38,13 @@ from headwater_control.gates.peers import Peers
 from headwater_control.link import Link
 from headwater_control.ports import Store
 from headwater_control.reach import nearby
-from headwater_control.service import tokens
+from headwater_control.service import keys, restoration, tokens
 from headwater_control.service import world as service
 from headwater_control.service.bells import Bells
 from headwater_control.service.coordinator import Coordinator
 from headwater_control.service.roll import Roll
 from headwater_control.service.world import World
+from headwater_control.systemd import Notifier
 from headwater_control.trust import Trust, opened, provider
 from headwater_control.upkeep import Upkeep, upkeep
 
@@ -91,6 +94,10 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
         link = await _broker(settings, trust, roll, lives)
         publisher = MqttPublisher(link, lambda: trust.keyring.signer(SystemClock().now()))
         world = _world(settings, data, store, offload, publisher, trust, roll)
+        with noted(data.path) as restored:
+            if restored is not None:
+                log.warning("restored from the backup of %s: what happened since is unknown here", restored.made_at)
+                await restoration.settle(world, restored)
         gate = MqttGate(world, link, _upward(settings, trust))
         coordinator = Coordinator(world, data.holder)
         parts = _Parts(world, offload, publisher, gate, coordinator, trust, upkeep(settings, trust, roll, store, link))
@@ -98,10 +105,16 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
         enrol_port = await _enrolment(settings, parts, grpc_port, link, lives)
         endpoints = _endpoints(settings, listening.getsockname()[1], grpc_port, link, enrol_port)
         async with _working(settings, parts, listening, enrol_port):
+            await keys.finish(world)
             first = "" if trust.tls is None else await _first_token(settings, world)
             lives.enter_context(data.announced(endpoints))
             on_ready(Ready(endpoints, _door(settings, endpoints), trust.authority.fingerprint.hex(), first))
+            notifier = Notifier(os.environ)
+            notifier.ready()
+            feeding = asyncio.create_task(notifier.feed(lambda: coordinator.ready), name="watchdog")
             await stop.wait()
+            feeding.cancel()
+            notifier.stopping()
             log.info("stopping")
 
 
@@ -182,6 +195,7 @@ def _world(
             heartbeat_idle_s=settings.heartbeat_idle_s,
             heartbeat_busy_s=settings.heartbeat_busy_s,
             presence_grace_s=settings.presence_grace_s,
+            first_revision=first_of(era_of(data.path)),
         ),
     )
 

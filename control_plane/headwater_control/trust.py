@@ -9,7 +9,6 @@ from headwater_control.core.claims import OidcSettings, roles_from
 from headwater_control.datadir import DataDir
 from headwater_control.edges import ca
 from headwater_control.edges.keyring import Keyring
-from headwater_control.edges.oidc import BadProvider, OidcProvider
 from headwater_control.ports import Clock, IdentityProvider
 from headwater_control.reach import hosts
 from headwater_control.tls import ServerTls, client_context
@@ -34,6 +33,8 @@ def provider(settings: Settings, clock: Clock) -> IdentityProvider | None:
     """Make what asks the identity provider, if there is one; raise `BadSetting`."""
     if not settings.oidc_issuer:
         return None
+    from headwater_control.edges.oidc import OidcProvider  # a tenth of the start, for whoever has a provider
+
     try:
         wanted = OidcSettings(
             issuer=settings.oidc_issuer,
@@ -46,7 +47,7 @@ def provider(settings: Settings, clock: Clock) -> IdentityProvider | None:
             ca_file=settings.oidc_ca,
         )
         return OidcProvider(wanted, clock)
-    except (BadProvider, ValueError) as error:
+    except ValueError as error:
         raise BadSetting(f"the identity provider (oidc_…): {error}") from error
 
 

@@ -25,6 +25,12 @@ PHASES = {
     m.Phase.SPOOLED: fleet.SPOOLED,
     m.Phase.UPLOADING: fleet.UPLOADING,
 }
+_STATES = {
+    m.ConditionState.OK: fleet.OK,
+    m.ConditionState.UNMET: fleet.UNMET,
+    m.ConditionState.UNKNOWN: fleet.CONDITION_STATE_UNSPECIFIED,
+}
+_STATES_BACK = {value: key for key, value in _STATES.items()}
 PHASES_BACK = {value: key for key, value in PHASES.items()}
 _RECEIPTS = {
     m.ReceiptKind.COMMITTED: gateway.COMMITTED,
@@ -256,6 +262,7 @@ def hello_to(hello: m.Hello) -> fleet.Hello:
         ],
         engines=hello.engines,
         unconfined=hello.unconfined,
+        conditions=[fleet.Condition(name=c.name, state=_STATES[c.state], why=c.why) for c in hello.conditions],
     )
 
 
@@ -296,4 +303,12 @@ def hello_from(hello: fleet.Hello) -> m.Hello:
         ),
         engines=tuple(check_name(engine, "engine") for engine in hello.engines),
         unconfined=tuple(check_name(part, "part of a confinement") for part in hello.unconfined),
+        conditions=tuple(
+            m.Condition(
+                check_name(c.name, "condition"),
+                _STATES_BACK.get(c.state, m.ConditionState.UNKNOWN),
+                text(c.why, 200),
+            )
+            for c in hello.conditions
+        ),
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = ".hw-tmp-"
+fsync = os.fsync  # all that must last goes through this name: tests/simulation puts a disk of its own behind it
 
 
 def write(path: Path, data: bytes | bytearray | memoryview, *, private: bool = False) -> None:
@@ -19,7 +20,7 @@ def write(path: Path, data: bytes | bytearray | memoryview, *, private: bool = F
         with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            fsync(file.fileno())
         temporary.replace(path)
     sync_directory(path.parent)
 
@@ -31,7 +32,7 @@ def adopt(source: Path, target: Path) -> None:
     """
     descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        os.fsync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
     source.replace(target)
@@ -71,7 +72,7 @@ def sync_directory(path: Path) -> None:
     """Make what was created, renamed or deleted directly in a folder last."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -258,6 +258,23 @@ class DatasetCard:
     problem: str = ""
 
 
+class ConditionState(StrEnum):
+    """Whether a condition for training is met."""
+
+    OK = "ok"
+    UNMET = "unmet"
+    UNKNOWN = "unknown"  # it can't be told on this box
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One that a box's owner sets for training now: what of, and why it is not met."""
+
+    name: str  # "power", "hours"
+    state: ConditionState
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """A device's registration."""
@@ -268,3 +285,4 @@ class Hello:
     datasets: tuple[DatasetCard, ...] = ()
     engines: tuple[str, ...] = ()
     unconfined: tuple[str, ...] = ()  # of the worker's confinement, what this box does without
+    conditions: tuple[Condition, ...] = ()  # for training now; none: of an agent that knows no such

@@ -5,14 +5,16 @@ Each kind of message is signed under a context of its own, so that a signature o
 
 from collections.abc import Collection, Mapping
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from google.protobuf.message import DecodeError
 
 from headwater_wire.errors import Malformed, WireError
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 Keys = Mapping[str, bytes]  # public keys, 32 bytes each, by their ids
 
@@ -29,7 +31,7 @@ class Forged(WireError):
 class Signer:
     """The control plane's signing key, and the public ones that agents are to accept."""
 
-    def __init__(self, private: Ed25519PrivateKey, accepted: Collection[bytes] = ()) -> None:
+    def __init__(self, private: "Ed25519PrivateKey", accepted: Collection[bytes] = ()) -> None:
         self._private = private
         self.public = private.public_key().public_bytes_raw()
         self.id = key_id(self.public)
@@ -42,7 +44,7 @@ class Signer:
 
     def keys(self) -> gateway.SignedKeys:
         """Sign the set of accepted keys."""
-        data = key_set(self.accepted).SerializeToString()
+        data = spelled({key_id(key): key for key in self.accepted})
         return gateway.SignedKeys(keys=data, key=self.id, signature=self._private.sign(_KEYS + data))
 
 
@@ -54,6 +56,11 @@ def key_id(public: bytes) -> str:
 def key_set(public: Collection[bytes]) -> gateway.KeySet:
     """Encode public keys."""
     return gateway.KeySet(keys=[gateway.SigningKey(public_key=key) for key in public])
+
+
+def spelled(keys: Keys) -> bytes:
+    """Spell a set of keys as it is signed: the same keys, the same bytes."""
+    return key_set(sorted(keys.values())).SerializeToString(deterministic=True)
 
 
 def keys_of(keys: gateway.KeySet) -> dict[str, bytes]:
@@ -96,6 +103,10 @@ def _verify(message: bytes, key: str, signature: bytes, keys: Keys) -> None:
     public = keys.get(key)
     if public is None:
         raise Forged(f"it is signed with the key {key[:40]!r}, which is none of the control plane's that we know")
+    # Only now: an agent that is told nothing has no use for ten megabytes.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except InvalidSignature as error:

@@ -88,7 +88,7 @@ def test_a_host_name_that_is_no_id_must_be_replaced(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("nice = 0", "nicer = 0", 15, r"training\.nicer is not known; known here: confinement, engine"),
+        ("nice = 0", "nicer = 0", 15, r"training\.nicer is not known; known here: checkpoint_every_s"),
         ("[training]", "[treining]", 12, "treining is not known"),
         ("scale = 0.0625", "scael = 1", 25, r"datasets\.digits\.columns\.image\.scael is not known"),
         ('id = "gate-7"', 'id = "gate 7"', 2, "agent.id: device 'gate 7' is not a name"),

@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from headwater_agent.core.maintenance import Lock
 from headwater_agent.core.session import Box, Stage
+from headwater_agent.edges.console import ask
 from headwater_agent.edges.journal import open_journal
+from headwater_agent.edges.maintenance import MaintenanceFile
 from headwater_agent.survey import NOT_YET
 from headwater_control.edges.broker.server import serve
 from headwater_wire.codecs import write_delta
@@ -253,18 +257,83 @@ async def test_two_agents_cannot_share_a_home(world: World) -> None:
         assert await first.ended(5.0) == 0
 
 
+async def test_a_training_waits_until_its_conditions_are_met_again(world: World) -> None:
+    """A person pauses the box: its worker leaves a checkpoint, and the control plane hears why nothing moves.
+
+    Killed meanwhile, it comes back paused; then the training goes on, and when it is withdrawn its checkpoints go too.
+    """
+    task = offered(world.gateway, world.home.folder)
+    world.gateway.open(replace(task, plan=replace(task.plan, epochs=100_000_000)))
+    world.file.write_text(f"{world.file.read_text()}\n[conditions]\nevery_s = 0.1\n")
+    lock, kept = MaintenanceFile(world.home.state), world.home.state / "work" / f"{task.id}.checkpoints"
+    why = "the device: paused on the box until `headwater-agent resume` (a new disk)"
+
+    def shown() -> list[str]:
+        return [line.waiting_for for line in world.ear.beats[-1].progress] if world.ear.beats else []
+
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: "is up" in agent.log and any(t["step"] > 1 for t in told(world)["tasks"]), "its steps")
+        lock.write(Lock(0, None, "a new disk"))
+        await until(lambda: shown() == [why], "the reason")
+        assert [path.name for path in kept.iterdir()] == ["0"]
+        await until(lambda: fleet.UNMET in {c.state for c in world.ear.hellos[-1].conditions}, "the registration")
+        agent.send(signal.SIGKILL)
+        await agent.ended()
+    world.ear.beats.clear()
+    async with AgentProcess(world.file) as agent:
+        await until(lambda: shown() == [why], "the reason, told again")
+        assert "worker" not in agent.log and kept.exists()
+        lock.write(None)
+        await until(lambda: "worker" in agent.log and "may train again" in agent.log, "the training")
+        assert kept.exists()
+        world.gateway.close(task.id)
+        await world.ear.cancel(DEVICE, world.gateway.revision, task.id)
+        await until(lambda: not kept.exists(), "the end of its checkpoints")
+
+
 async def test_stopping_in_mid_training_is_quick_and_no_attempt(world: World) -> None:
-    """Five seconds at most, the child included."""
+    """Five seconds at most, the child included, which leaves a checkpoint."""
     task = offered(world.gateway, world.home.folder)
     world.gateway.open(replace(task, plan=replace(task.plan, epochs=100_000_000)))
     async with AgentProcess(world.file) as agent:
         await until(lambda: "accepted" in agent.log and "worker" in agent.log, "the training")
-        await until(lambda: any(p.phase == fleet.TRAINING for b in world.ear.beats for p in b.progress), "its phase")
+        await until(lambda: any(line["step"] > 1 for line in told(world)["tasks"]), "its steps")
         agent.send(signal.SIGTERM)
         assert await agent.ended(5.0) == 0
     async with open_journal(world.home.state / "journal.db") as journal:
         session = await journal.load(Box(DEVICE))
-    assert (session.held[0].stage, session.held[0].attempts) == (Stage.ACCEPTED, 0)
+    assert (session.held[0].stage, session.held[0].tries) == (Stage.ACCEPTED, 0)
+    assert [path.name for path in (world.home.state / "work" / f"{task.id}.checkpoints").iterdir()] == ["0"]
+
+
+# ── a person on the box ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(world: World) -> dict[str, Any]:
+    """Ask the running agent how it goes."""
+    status: dict[str, Any] = ask(world.home.state, {"ask": "status"})
+    return status
+
+
+async def test_a_pause_outlives_the_agent_and_puts_a_training_off(world: World) -> None:
+    """One from before the start holds; resumed, the task is trained; paused anew, it is put off. The console tells."""
+    long = offered(world.gateway, world.home.folder)
+    world.gateway.open(replace(long, plan=replace(long.plan, epochs=100_000_000)))
+    world.home.state.mkdir(exist_ok=True)
+    MaintenanceFile(world.home.state).write(Lock(0, None, "new fan"))
+    told_only = {"HEADWATER_CONDITIONS__EVERY_S": "3600"}
+    async with AgentProcess(world.file, told_only) as agent:
+        await until(lambda: "is up" in agent.log and told(world)["tasks"], "the task")
+        status = told(world)
+        assert [task["phase"] for task in status["tasks"]] == ["accepted"]
+        assert "(new fan)" in status["waiting"] == status["idle"]
+        assert status["reach"]["synced_s"] is not None
+        assert "(new fan)" in ask(world.home.state, {"ask": "resume"})["was"]
+        await until(lambda: told(world)["tasks"][0]["steps"], "its steps")
+        assert told(world)["idle"] == ""
+        assert ask(world.home.state, {"ask": "pause", "for_s": 3600})["paused"]
+        await until(lambda: told(world)["tasks"][0]["phase"] == "accepted", "the training to be put off")
+    assert not world.gateway.reports
 
 
 # ── installs ───────────────────────────────────────────────────────────────────────────────────────────────────

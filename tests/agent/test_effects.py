@@ -1,15 +1,18 @@
 """From commands to events: what is asked of which edge, and what each kind of trouble becomes."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
+from headwater_agent.effects import ALLOWANCE_S
 from headwater_agent.ports import Died, Gone, Unavailable
 from headwater_agent.training import protocol
 from headwater_agent.training.protocol import Broke, Checked, Refused
+from headwater_agent.trainings import PAUSE_S
 from headwater_wire import digests
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
@@ -24,6 +27,7 @@ from headwater_wire.messages import (
 from tests.fakes.agent_bench import DELTA, DONE, Bench
 from tests.fakes.agent_home import until
 from tests.fakes.agent_world import METRICS, deployment
+from tests.fakes.leaping import in_virtual_time
 
 NOTHING = Progress(TaskId("none"), Phase.ACCEPTED)
 
@@ -136,6 +140,82 @@ async def test_cancelling_a_training_ends_the_worker(bench: Bench) -> None:
     assert bench.worker.killed == 1 and bench.effects.live == {}
 
 
+async def test_a_training_that_is_asked_to_stop_goes_on_later(bench: Bench) -> None:
+    """From its checkpoints, whose folder is the same for each attempt; nothing is half done."""
+    bench.worker.replies = [None, DONE]
+    training = asyncio.create_task(bench.effects.perform(do.Train(bench.task, 1)))
+    await until(lambda: bench.effects.live.get(bench.task.id, NOTHING).steps, "a step")
+    kept = bench.spool.checkpoints(bench.task.id)
+    kept.mkdir()
+    assert await bench.effects.perform(do.PauseTraining(bench.task.id)) is None
+    assert await training == on.Paused(bench.task.id, 1) and bench.worker.killed == 0 and kept.exists()
+    assert isinstance(await bench.effects.perform(do.Train(bench.task, 2)), on.Trained)
+    assert not kept.exists() and bench.effects.live == {}
+    folders = [
+        job.checkpoints and job.checkpoints.folder for job in bench.worker.jobs if isinstance(job, protocol.Train)
+    ]
+    assert folders == 2 * [str(kept)]
+    assert await bench.effects.perform(do.PauseTraining(bench.task.id)) is None, "of what does not train: nothing"
+
+
+async def test_a_training_paused_before_it_began_is_not_begun(bench: Bench) -> None:
+    """It was still waiting for what it needs."""
+    bench.cache.gate.close()
+    training = asyncio.create_task(bench.effects.perform(do.Train(bench.task, 1)))
+    await bench.cache.gate.reached.wait()
+    await bench.effects.perform(do.PauseTraining(bench.task.id))
+    bench.cache.gate.open()
+    assert await training == on.Paused(bench.task.id, 1) and bench.worker.jobs == []
+
+
+@pytest.mark.parametrize("reply", [Refused("no column x"), Broke("the loss is NaN"), protocol.Trained(METRICS, None)])
+async def test_what_has_ended_for_good_leaves_no_checkpoints(bench: Bench, reply: protocol.Reply) -> None:
+    """Refused, broken or scored."""
+    bench.worker.replies = [Died("SIGKILL"), reply]
+    kept = bench.spool.checkpoints(bench.task.id)
+    kept.mkdir()
+    task = replace(bench.task, plan=replace(bench.task.plan, train=not isinstance(reply, protocol.Trained)))
+    assert isinstance(await bench.effects.perform(do.Train(task, 1)), on.WorkerDied) and kept.exists()
+    await bench.effects.perform(do.Train(task, 2))
+    assert not kept.exists()
+
+
+def test_a_worker_that_does_not_stop_is_ended(tmp_path: Path) -> None:
+    """After half a minute; one that dies of the wish has stopped too, and neither is a death."""
+
+    async def paused(worker: StubbornWorker) -> tuple[on.Event | None, float]:
+        bench = Bench(tmp_path)
+        bench.effects.trainings.worker = worker
+        training = asyncio.create_task(bench.effects.perform(do.Train(bench.task, 1)))
+        await worker.running.wait()
+        await bench.effects.perform(do.PauseTraining(bench.task.id))
+        return await training, asyncio.get_running_loop().time()
+
+    for dies, limit_s in ((False, PAUSE_S), (True, 0.0)):
+        event, took_s = in_virtual_time(paused(StubbornWorker(dies)))
+        assert event == on.Paused(TaskId("task-1"), 1) and took_s == pytest.approx(limit_s, abs=1.0)
+
+
+@dataclass
+class StubbornWorker:
+    """A child that never answers, or dies of being asked to stop."""
+
+    dies: bool
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, job: protocol.Job, on_step: Callable[[protocol.Stepped], None]) -> protocol.Reply:
+        """Begin."""
+        self.running.set()
+        await self.asked.wait()
+        raise Died("it was ended by SIGTERM")
+
+    def interrupt(self) -> None:
+        """Hear it, or not."""
+        if self.dies:
+            self.asked.set()
+
+
 async def test_an_upload_goes_on_until_a_receipt_comes(bench: Bench) -> None:
     """Whatever the trouble in between."""
     bench.worker.replies = [DONE]
@@ -145,6 +225,36 @@ async def test_an_upload_goes_on_until_a_receipt_comes(bench: Bench) -> None:
     event = await bench.effects.perform(bench.upload(bench.task))
     assert event == on.Receipted(bench.task.id, receipt)
     assert [(offer.task, offer.codec) for offer in bench.uplink.offers] == 4 * [(bench.task.id, "f32")]
+
+
+def test_an_upload_without_room_on_its_day_is_put_off(tmp_path: Path) -> None:
+    """It stays spooled, says why, and goes up when the day is over."""
+
+    async def uploaded() -> tuple[list[Progress], float]:
+        bench, shown = Bench(tmp_path), list[Progress]()
+        bench.effects.allowance = TakesOnly([1500.0, 900.0, 0.0])
+        bench.worker.replies = [DONE]
+        bench.uplink.receipts = [Receipt(ReceiptKind.COMMITTED)]
+        bench.link.pulse = lambda: shown.append(bench.effects.live[bench.task.id])  # type: ignore[method-assign]
+        await bench.effects.perform(do.Train(bench.task, 1))
+        assert isinstance(await bench.effects.perform(bench.upload(bench.task)), on.Receipted)
+        return shown, asyncio.get_running_loop().time()
+
+    shown, took_s = in_virtual_time(uploaded())
+    waiting = [progress for progress in shown if progress.waiting_for]
+    assert len(waiting) == 2 and {progress.phase for progress in waiting} == {Phase.SPOOLED}
+    assert took_s == pytest.approx(2 * ALLOWANCE_S, abs=1.0)
+
+
+@dataclass
+class TakesOnly:
+    """An allowance that answers as the test says."""
+
+    answers: list[float]
+
+    def take(self, size: int) -> float:
+        """Answer."""
+        return self.answers.pop(0)
 
 
 async def test_a_full_server_leaves_the_delta_spooled(bench: Bench) -> None:

@@ -9,8 +9,8 @@ import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.policy import Floor, Limits, Policy
-from headwater_agent.effects import PREPARE_S
 from headwater_agent.training import protocol
+from headwater_agent.trainings import PREPARE_S
 from headwater_wire.ids import TaskId, VersionId
 
 from tests.fakes.agent_bench import DONE, Bench
@@ -31,6 +31,9 @@ class SilentWorker:
         """Be asked."""
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")
+
+    def interrupt(self) -> None:
+        """Hear nothing."""
 
 
 async def test_the_owner_s_floor_goes_with_the_job(bench: Bench) -> None:
@@ -83,7 +86,7 @@ def test_what_precedes_the_first_step_has_a_limit_too(tmp_path: Path) -> None:
     async def train() -> tuple[on.Event | None, float]:
         bench = Bench(tmp_path)
         bench.effects.policy = Policy(general=Limits(max_minutes=1.0))
-        bench.effects.worker = SilentWorker()
+        bench.effects.trainings.worker = SilentWorker()
         event = await bench.effects.perform(do.Train(bench.task, 1))
         return event, asyncio.get_running_loop().time()
 

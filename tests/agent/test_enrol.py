@@ -1,6 +1,8 @@
 """`headwater-agent enroll`: an invitation in, an identity on disk, or a sentence and nothing changed."""
 
 import asyncio
+import io
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -71,6 +73,29 @@ async def test_a_box_is_enrolled_by_one_line(
     assert found.control_plane.root.encode() == gates.authority.root_pem
     signer = gates.world.keyring.signer(gates.world.clock.now())
     assert found.keys == {signer.id: signer.public}
+
+
+async def test_an_invitation_may_come_by_standard_input(
+    gates: Gates, file: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token alone, or the whole line that was printed to be pasted: neither is then in a list of processes."""
+    for line, more in (("{}\n", ()), ("headwater-agent enroll {}\r\n", ("--again",))):
+        token = await gates.token("box-1")
+        monkeypatch.setattr(sys, "stdin", io.StringIO(line.format(token) + "what follows is not read\n"))
+        assert await run(file, *more, "-") == 0
+    assert vault.load().device == "box-1"
+    assert await used(gates) == [1, 1]
+
+
+async def test_standard_input_without_an_invitation_says_where_to_get_one(
+    file: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty line, or none; what is no invitation is refused as on the command line."""
+    for line, why in (("", "headwater device invite -q"), (" \n", "headwater device invite -q"), ("rust\n", "invit")):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+        assert await run(file, "-") == 1
+        assert why in capsys.readouterr().err
+    assert not vault.pem.exists()
 
 
 async def test_an_identity_that_is_there_stays(

@@ -82,15 +82,6 @@ def test_all_of_a_policy_is_taken(file: Path) -> None:
     assert load(file, {}).policy == Policy(("digits", "faces"), 900, 20.0, GENERAL, (("faces", faces),))
 
 
-def test_a_memory_limit_that_nobody_would_keep_is_no_setting(file: Path) -> None:
-    """The worker's confinement keeps it."""
-    assert load(file, {}).policy.memory_bytes == 900_000_000
-    with pytest.raises(BadSetting, match=r"agent\.toml:18: policy\.memory_mb is kept by the worker's confinement"):
-        load(file, {"HEADWATER_TRAINING__CONFINEMENT": "off"})
-    file.write_text(DATA)
-    assert load(file, {"HEADWATER_TRAINING__CONFINEMENT": "off"}).policy.memory_bytes is None
-
-
 def test_the_example_sets_no_limit(tmp_path: Path) -> None:
     """Each of its settings is the default; and what it shows in comments is taken as well."""
     example = (Path(__file__).parents[2] / "deploy" / "agent.example.toml").read_text()
@@ -190,6 +181,7 @@ def test_check_config_says_what_tasks_may_do(file: Path, capsys: pytest.CaptureF
         "policy for faces: only runs labelled purpose=research; at most 1 epochs; at most 64 examples a batch; "
         "at most 90 minutes; at most 1.5 MB up; from at least 50 examples; "
         "clipped to the norm 2, noise of 0.5 times that",
+        "policy for the box: of these models, versions may be installed: digits, m-2",
         "policy for the box: at most 20 MB up a day",
         "policy for the box: at most 900 MB of memory for training",
     ]

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.session import ServerTime, Session, Stage
+from headwater_agent.core.session import DAY_MS, Held, Quota, ServerTime, Session, Stage
 from headwater_agent.shell import Shell
+from headwater_wire.ids import TaskId
 from headwater_wire.messages import SyncAnswer, SyncRequest
 
 from tests.fakes.agent_bundle import DEVICE, task
 from tests.fakes.agent_home import until
 from tests.fakes.agent_ports import MemoryJournal
-from tests.fakes.agent_world import BOX, deployment, succeed
+from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment, succeed
 
 T1 = task("t1")
 SYNCED = Session(BOX, time=ServerTime(1))
@@ -31,13 +32,14 @@ class Recorder:
     saved: list[Session | None] = field(default_factory=list)
     cancelled: list[do.Command] = field(default_factory=list)
     nudges: int = 0
+    uploading: frozenset[TaskId] = frozenset()
     answer: Callable[[do.Command], Awaitable[on.Event | None]] | None = None
 
     async def perform(self, command: do.Command) -> on.Event | None:
         """Note it; do as the test wants, or wait for ever."""
         self.asked.append(command)
         self.saved.append(self.journal.saves[-1] if self.journal.saves else None)
-        if isinstance(command, do.StopTraining | do.AbandonInstall | do.Discard):
+        if isinstance(command, do.StopTraining | do.AbandonInstall | do.Discard | do.Drop):
             return None
         try:
             return await self.answer(command) if self.answer else await asyncio.Event().wait() and None
@@ -141,6 +143,25 @@ async def test_an_abandoned_install_is_cancelled() -> None:
         await until(lambda: recorder.cancelled == [do.Install(deployment(1))], "the end of the older one")
 
 
+async def test_a_dropped_delta_is_offered_no_longer() -> None:
+    """The upload that waits for the control plane is ended, then its file deleted; the day tells the count."""
+    held = Held(T1, 1, Stage.SPOOLED, 1, delta_of(T1.id), METRICS, spooled_ms=1)
+    session = replace(SYNCED, held=(held,), box=replace(BOX, quota=Quota(max_days=1)), time=ServerTime(2 * DAY_MS))
+    async with running(replace(session, box=BOX)) as (shell, recorder):
+        await until(lambda: any(isinstance(c, do.Upload) for c in recorder.asked), "the offer")
+        recorder.uploading = frozenset({T1.id})
+        shell.session = replace(shell.session, box=session.box)
+        await shell.deliver(on.TimePassed(0.5))
+        await shell.deliver(on.TimePassed(0.5))
+        await until(shell.inbox.empty, "nothing follows while it is being sent")
+        assert shell.session.held
+        recorder.uploading = frozenset()
+        await shell.deliver(on.TimePassed(0.5))
+        await until(lambda: do.Drop(T1.id) in recorder.asked, "its end")
+        assert [type(command) for command in recorder.cancelled] == [do.Upload]
+        assert shell.session.dropped.deltas == 1
+
+
 async def test_a_deadline_wakes_the_machine() -> None:
     """Nobody need say anything."""
     now_s = asyncio.get_running_loop().time()
@@ -157,7 +178,7 @@ async def test_a_stop_in_good_order_is_remembered() -> None:
         recorder.answer = up_to(do.Train)
         await shell.deliver(on.Assigned(1, T1))
         await until(lambda: any(isinstance(c, do.Train) for c in recorder.asked), "the training")
-    assert (recorder.journal.saves[-1].held[0].stage, recorder.journal.saves[-1].held[0].attempts) == (
+    assert (recorder.journal.saves[-1].held[0].stage, recorder.journal.saves[-1].held[0].tries) == (
         Stage.ACCEPTED,
         0,
     )

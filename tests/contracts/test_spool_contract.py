@@ -136,3 +136,18 @@ async def test_a_sweep_deletes_and_names_what_no_record_tells_of(life: Life) -> 
         await again.open(T2, blob(DELTA))
     assert (await again.open(T1, blob(DELTA))).read_bytes() == DELTA
     assert await again.sweep([T1]) == ()
+
+
+async def test_a_task_s_checkpoints_last_until_its_delta_is_there(life: Life) -> None:
+    """Each task has a folder of its own, which a restart leaves alone; adopting and discarding empty it."""
+    spool = life()
+    folders = {task: spool.checkpoints(task) for task in (T1, T2, TaskId("t3"), TaskId("t4"))}
+    assert len(set(folders.values())) == 4
+    for path in folders.values():
+        path.mkdir()
+        (path / "0").write_bytes(b"a checkpoint")
+    again = life()
+    assert folders[TaskId("t4")].name in await again.sweep([], [T1, T2, TaskId("t3")])
+    await again.adopt(T1, written(again, DELTA), blob(DELTA))
+    await again.discard(T2)
+    assert [task for task, path in folders.items() if path.exists()] == [TaskId("t3")]

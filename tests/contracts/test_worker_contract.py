@@ -20,6 +20,7 @@ from headwater_agent.training.protocol import (
     Refused,
     Reply,
     Stepped,
+    Stopped,
     Train,
     Trained,
 )
@@ -141,6 +142,20 @@ async def test_what_is_wrong_is_an_answer(target: Target, job: Train) -> None:
     target.script(Checked("the reference can't be read"))
     checked = await target.worker.run(Check("/nowhere", "/nowhere", 0.1), ignore)
     assert isinstance(checked, Checked) and checked.problem
+
+
+async def test_a_training_that_is_interrupted_stops_and_the_next_job_is_done(target: Target, job: Train) -> None:
+    """It answers itself that it has; to interrupt a worker that doesn't train changes nothing."""
+    target.worker.interrupt()
+    target.script(None)
+    stepped = asyncio.Event()
+    running = asyncio.create_task(target.worker.run(replace(job, plan=FOR_EVER), lambda step: stepped.set()))
+    async with asyncio.timeout(DEADLINE_S):
+        await stepped.wait()
+        target.worker.interrupt()
+        assert await running == Stopped()
+    target.script(Trained(METRICS, digests.of_bytes(DELTA)))
+    assert isinstance(await target.worker.run(job, ignore), Trained) and target.running()
 
 
 async def test_a_death_is_raised_and_the_next_job_is_done(target: Target, job: Train) -> None:

@@ -62,6 +62,18 @@ def test_two_keys_of_one_moment_are_two(tmp_path: Path) -> None:
     assert len(Keyring(tmp_path, NOW).signer(NOW).accepted) == 3
 
 
+def test_a_key_is_settled_by_its_name_alone(tmp_path: Path) -> None:
+    """Whoever comes late, after another one has settled the same key, does not settle the next."""
+    keyring = Keyring(tmp_path, NOW)
+    first = keyring.prepare()
+    assert keyring.prepare() == first
+    keyring.settle(first, NOW)
+    second = keyring.prepare()
+    keyring.settle(first, NOW)
+    assert (keyring.prepared, Keyring(tmp_path, NOW).prepared) == (second, second)
+    assert len(keyring.signer(NOW).accepted) == 3
+
+
 def test_a_crash_before_the_first_key_was_whole_leaves_none(tmp_path: Path) -> None:
     """What a cut write left behind is no key; the next start makes one."""
     (tmp_path / ".hw-tmp-0123456789abcdef").write_bytes(b"-----BEGIN")

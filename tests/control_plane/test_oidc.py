@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,6 +39,16 @@ def symmetric(secret: bytes) -> OctKey:
 def trusting(idp: Provider, clock: FakeClock | None = None, **settings: Any) -> OidcProvider:
     """Trust it."""
     return OidcProvider(idp.settings(**settings), clock or FakeClock())
+
+
+async def test_until_when_a_token_is_good_is_told(idp: Provider) -> None:
+    """As its claim says, with a fraction or without; an end beyond the calendar is none."""
+    for exp, until in (
+        (NOW + 90, START + timedelta(seconds=90)),
+        (NOW + 0.5, START + timedelta(seconds=0.5)),
+        (1e18, None),
+    ):
+        assert (await trusting(idp).principal(idp.token(exp=exp))).until == until
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Fakes of the agent's ports, in memory, for tests of what orders them."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
@@ -10,7 +11,7 @@ from typing import TypeVar
 from headwater_agent.core.session import Box, Session
 from headwater_agent.edges import records
 from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable
-from headwater_agent.training.protocol import Job, Reply, Stepped, Train
+from headwater_agent.training.protocol import Job, Reply, Stepped, Stopped, Train
 from headwater_wire import convert, digests
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
 from headwater_wire.messages import Blob, Hello, Inventory, Offer, Receipt, ReceiptKind, SyncAnswer, SyncRequest
@@ -52,6 +53,7 @@ class MemorySpool:
         self._numbers = count()
         self.held: dict[TaskId, Path] = {}
         self.work: list[Path] = []
+        self.free = 10**12
 
     def work_path(self, task: TaskId, attempt: int) -> Path:
         """Name a place."""
@@ -61,6 +63,7 @@ class MemorySpool:
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
         """Take over."""
         self.held[task] = _moved(source, self._folder / f"{task}.delta", delta)
+        shutil.rmtree(self.checkpoints(task), ignore_errors=True)
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
         """Give the place, if what lies there is the delta."""
@@ -71,11 +74,24 @@ class MemorySpool:
 
     async def discard(self, task: TaskId) -> None:
         """Delete."""
+        shutil.rmtree(self.checkpoints(task), ignore_errors=True)
         if path := self.held.pop(task, None):
             path.unlink(missing_ok=True)
 
-    async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
+    async def free_bytes(self) -> int:
+        """Tell what the test says."""
+        return self.free
+
+    def checkpoints(self, task: TaskId) -> Path:
+        """Name a folder."""
+        return self._folder / f"{task}.checkpoints"
+
+    async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
         """Delete the others."""
+        kept = {self.checkpoints(task) for task in begun}
+        dropped = [path for path in self._folder.glob("*.checkpoints") if path not in kept]
+        for path in dropped:
+            shutil.rmtree(path)
         orphans = [(task, path) for task, path in self.held.items() if task not in keep]
         work = [path for path in self.work if path.exists()]
         for task, path in orphans:
@@ -83,7 +99,7 @@ class MemorySpool:
             del self.held[task]
         for path in work:
             path.unlink()
-        return tuple(sorted(path.name for path in [*work, *(path for _, path in orphans)]))
+        return tuple(sorted(path.name for path in [*work, *dropped, *(path for _, path in orphans)]))
 
 
 class MemoryJournal:
@@ -121,6 +137,9 @@ class MemoryJournal:
     async def save_surveys(self, surveys: Collection[Survey]) -> None:
         """Remember these."""
         self.known = tuple(surveys)
+
+    async def answers(self) -> None:
+        """Answer at once."""
 
 
 @dataclass
@@ -180,6 +199,11 @@ class ScriptedWorker:
     jobs: list[Job] = field(default_factory=list)
     wrote: bytes = b""
     killed: int = 0
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def interrupt(self) -> None:
+        """End what never answers by `Stopped`."""
+        self._asked.set()
 
     async def run(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
         """Do it."""
@@ -190,10 +214,13 @@ class ScriptedWorker:
                 _write(Path(job.delta_path), self.wrote)
         reply = self.replies.pop(0) if self.replies else Died("the script has ended")
         if reply is None:
+            self._asked.clear()
             try:
-                await asyncio.Event().wait()
-            finally:
+                await self._asked.wait()
+            except BaseException:
                 self.killed += 1
+                raise
+            return Stopped()
         if isinstance(reply, Exception):
             raise reply
         assert reply is not None

@@ -108,7 +108,7 @@ class World:
     saved: Session = field(default_factory=lambda: Session(BOX))
     pending: list[do.Command] = field(default_factory=list)
     spool: set[TaskId] = field(default_factory=set)
-    started: list[tuple[TaskId, int]] = field(default_factory=list)  # trainings the worker began
+    started: list[tuple[TaskId, int]] = field(default_factory=list)  # trainings that came to an end, or died
     uploads: list[TaskId] = field(default_factory=list)
     issued: list[do.Command] = field(default_factory=list)
     answers: list[on.Event] = field(default_factory=list)  # of a Sync, on their way: at most one at a time
@@ -143,6 +143,8 @@ class World:
                     if not (isinstance(other, do.Fetch | do.Train) and other.task.id == task)
                 ]
                 return []
+            case do.PauseTraining(task):
+                return self._pause(task)
             case do.AbandonInstall(model, generation):
                 self.pending = [
                     other
@@ -168,8 +170,14 @@ class World:
             self.spool.add(event.task)
         return [event] if event else []
 
+    def _pause(self, task: TaskId) -> list[on.Event]:
+        running = [other for other in self.pending if isinstance(other, do.Train) and other.task.id == task]
+        self.pending = [other for other in self.pending if other not in running]
+        return [on.Paused(task, other.attempt) for other in running]
+
     def drain(self) -> None:
         """Let everything come to its good end."""
+        self.happen(on.ConditionsChanged(""))
         for _ in range(10_000):
             if self.answers:
                 self.happen(self.answers.pop())
@@ -185,7 +193,11 @@ class World:
     def _take(self, session: Session, commands: tuple[do.Command, ...]) -> None:
         self.saved = session
         self.issued += commands
-        self.pending += commands
+        for command in commands:
+            if isinstance(command, do.PauseFetching):  # as the shell does it: at once
+                self.pending = [p for p in self.pending if not isinstance(p, do.Fetch) or p.task.id != command.task]
+            else:
+                self.pending.append(command)
 
 
 def succeed(command: do.Command) -> on.Event | None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from headwater_control.core.identity import Barred, Certificate, Invite, Standing
+from headwater_control.core.identity import Barred, Certificate, Invite, Member, Standing
 from headwater_wire.ids import DeviceId
 
 from tests.fakes.memory_tables import Tables, must_lack
@@ -18,9 +18,20 @@ class MemoryInvites:
     async def save(self, invite: Invite) -> None:
         self._tables.change().invites[invite.id] = invite
 
+    async def get(self, invite: str, *, lock: bool = False) -> Invite | None:
+        return (self._tables.change() if lock else self._tables).invites.get(invite)
+
     async def find(self, hashed: str, *, lock: bool = False) -> Invite | None:
         rows = (self._tables.change() if lock else self._tables).invites.values()
         return next((invite for invite in rows if invite.hash == hashed), None)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        rows = self._tables.change().invites
+        ended = sorted((one.ended_at or one.expires_at, one.id) for one in rows.values())
+        gone = [invite for at, invite in ended if at < before][:limit]
+        for invite in gone:
+            del rows[invite]
+        return len(gone)
 
     async def all(self) -> tuple[Invite, ...]:
         rows = self._tables.invites.values()
@@ -59,6 +70,15 @@ class MemoryMembers:
         for serial, row in rows.items():
             if row.device == device and row.revoked_at is None:
                 rows[serial] = replace(row, revoked_at=at)
+
+    async def all(self) -> tuple[Member, ...]:
+        return tuple(
+            Member(standing, self._ends(device)) for device, standing in sorted(self._tables.standings.items())
+        )
+
+    def _ends(self, device: DeviceId) -> datetime | None:
+        rows = self._tables.certificates.values()
+        return max((row.ends for row in rows if row.device == device and row.revoked_at is None), default=None)
 
     async def barred(self, since: datetime) -> tuple[Barred, dict[str, DeviceId]]:
         rows = self._tables.certificates.values()

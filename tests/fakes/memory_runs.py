@@ -138,6 +138,15 @@ class MemoryTasks:
                 progress_at=at if moved else known.progress_at,
             )
 
+    async def late(self, task: TaskId, at: datetime) -> None:
+        tables = self._tables.change()
+        known = tables.tasks.get(task)
+        if known is None or known.state is TaskState.OPEN or known.late_at is not None:
+            return
+        tables.tasks[task] = replace(known, late_at=at)
+        device = tables.devices[known.device]
+        tables.devices[known.device] = replace(device, late=device.late + 1)
+
     async def add_bytes_down(self, task: TaskId, size: int) -> None:
         rows = self._tables.change().tasks
         if task in rows:

@@ -207,6 +207,11 @@ class MemoryStore:
         self._committed = Tables()
         self._turn = asyncio.Lock()
 
+    @property
+    def tables(self) -> Tables:
+        """Give what is committed."""
+        return self._committed
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[MemoryTransaction]:
         """Open a consistent view."""

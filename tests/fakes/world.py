@@ -16,6 +16,7 @@ from headwater_wire.ids import DeviceId, ModelName
 from headwater_wire.messages import (
     Blob,
     Column,
+    Condition,
     DatasetCard,
     DeploymentReport,
     Evaluated,
@@ -84,6 +85,7 @@ class Box:
     labels: dict[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetCard, ...] = (DIGITS,)
     engines: tuple[str, ...] = ("native",)
+    conditions: tuple[Condition, ...] = ()
     epoch: int = 1
     revision: int = 0
     tasks: tuple[Task, ...] = ()
@@ -96,7 +98,8 @@ class Box:
     def hello(self) -> Hello:
         """Say what it is."""
         labels = tuple(sorted(self.labels.items()))
-        return Hello(self.epoch, Inventory(hostname=self.name), labels, self.datasets, self.engines)
+        inventory = Inventory(hostname=self.name)
+        return Hello(self.epoch, inventory, labels, self.datasets, self.engines, conditions=self.conditions)
 
     async def register(self) -> "Box":
         """Connect: birth and hello."""

@@ -1,4 +1,4 @@
-"""headwater device invite | invites | disable | enable, against a real control plane over TLS."""
+"""headwater device invite | invites | uninvite | disable | enable, against a real control plane over TLS."""
 
 import re
 from collections.abc import Iterator
@@ -97,6 +97,43 @@ def test_what_makes_no_sense_is_no_invitation(shell: Shell, wrong: tuple[str, ..
     assert "Traceback" not in said.err
     assert "hw1." not in said.out
     assert len(shell.json("device", "invites")) == before
+
+
+def test_a_time_that_is_too_long_says_what_is_allowed(shell: Shell) -> None:
+    """In days, by the name of the flag."""
+    said = " ".join(shell("device", "invite", "--ttl", "90d").err.replace("│", " ").split())
+    assert "--ttl: an invitation is good for at most 30 days" in said
+
+
+async def test_an_invitation_is_withdrawn(shell: Shell, vault: Vault) -> None:
+    """It is listed as such, and admits nobody; the box hears why. What is not there is not withdrawn."""
+    invitation = read(shell.ok("device", "invite", "--uses", "2"))
+    invite = shell.json("device", "invites")[0]
+    assert invite["state"] == "open"
+    assert f"{invite['id']} is withdrawn" in shell.ok("device", "uninvite", invite["id"])
+    assert "withdrawn" in shell.ok("device", "invites").splitlines()[1]
+    again = shell.json("device", "uninvite", invite["id"])
+    assert (again["state"], again["used"]) == ("withdrawn", 0)
+    with pytest.raises(NoCertificate, match=r"withdrawn at .* UTC: ask for another one"):
+        await enrolment.enroll(invitation, "box-late", vault.new_key())
+    nobody = shell("device", "uninvite", "invite-9")
+    assert (nobody.code, "headwater device invites" in nobody.err) == (1, True)
+
+
+async def test_the_list_tells_who_is_shut_out_and_who_never_came(shell: Shell, vault: Vault) -> None:
+    """Both are there before their agents are; `show` says what is missing; disable and enable answer as JSON too."""
+    invitation = read(shell.ok("device", "invite", "--label", "site=listed"))
+    await enrolment.enroll(invitation, "box-new", vault.new_key())
+    (listed,) = shell.json("device", "list", "--label", "site=listed")
+    assert (listed["id"], listed["state"], listed["registered_at"]) == ("box-new", "enrolled", None)
+    assert "enrolled" in shell.ok("device", "list", "--label", "site=listed")
+    shown = shell.ok("device", "show", "box-new")
+    assert "box-new enrolled, seen never" in shown
+    assert "its agent never came" in shown
+    assert "CPUs" not in shown
+    assert shell.json("device", "disable", "box-new", "--reason", "lost")["reason"] == "lost"
+    assert "disabled" in shell.ok("device", "list", "--label", "site=listed")
+    assert shell.json("device", "enable", "box-new")["disabled_at"] is None
 
 
 async def test_a_box_is_shut_out_and_let_in_again(shell: Shell, vault: Vault) -> None:

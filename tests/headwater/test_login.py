@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -78,6 +79,29 @@ def test_a_login_is_checked_kept_and_used(
     with pytest.raises(HeadwaterError), Client(served.url) as client:
         client.whoami()
     assert "not logged in" in shell("logout").err
+
+
+def test_who_one_is_can_be_asked(shell: Shell, served: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name, role, labels and where; until when the token is valid, if it ends; the same as JSON."""
+    monkeypatch.setenv("HEADWATER_TOKEN", served.tokens["admin"])
+    shell.ok("login", served.url, "--ca", str(served.ca))
+    assert shell.ok("whoami") == f"token:the-admin (admin) at {served.url}\n"
+    made = shell.json("token", "create", "who", "--label", "site=north", "--ttl", "12h")
+    monkeypatch.setenv("HEADWATER_TOKEN", made["text"])
+    ends = datetime.fromisoformat(made["token"]["expires_at"])
+    told = f"token:who (viewer, limited to site=north) at {served.url}, until {ends:%Y-%m-%d %H:%M} UTC\n"
+    assert shell.ok("whoami") == told
+    asked = shell.json("whoami")
+    assert datetime.fromisoformat(asked.pop("until")) == ends
+    assert asked == {"name": "token:who", "role": "viewer", "labels": {"site": "north"}}
+
+
+@pytest.mark.parametrize("url", ["control.example:8080", "control.example", "127.0.0.1:8080"])
+def test_an_address_without_a_scheme_is_given_one(shell: Shell, url: str) -> None:
+    """As a suggestion: no token is asked for before it is clear that nobody can listen."""
+    said = shell("login", url)
+    assert said.code == 2
+    assert f"write https://{url}" in " ".join(said.err.replace("│", " ").split())
 
 
 def test_a_wrong_fingerprint_ends_it_before_the_token_is_sent(

@@ -1,7 +1,7 @@
 """Words from devices and graphs reach the terminal as they are, whatever they look like."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +9,7 @@ from headwater.cli import device, run
 from headwater.decode import decode
 from headwater.records import (
     NOT_YET,
+    Condition,
     Dataset,
     Device,
     DeviceDetail,
@@ -41,8 +42,10 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 def test_why_a_box_is_not_training_is_printed_as_it_was_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A host's name, an engine's and a reason keep their brackets."""
     box = Device("box-1", NOW, True, inventory=Inventory(hostname="[/host]", machine="[dim]"), engines=("[red]",))
-    device.describe(DeviceDetail(box, (), (), (WORDS,)))
+    conditions = (Condition("power", "ok"), Condition("gpu", "unknown"), Condition("hours", "unmet", f"it is {WORDS}"))
+    device.describe(DeviceDetail(replace(box, conditions=conditions), (), (), (WORDS,)))
     said = shown(capsys)
+    assert f"conditions ok: power conditions unknown: gpu condition hours: it is {WORDS}" in said
     assert f"not training: {WORDS}" in said
     assert "[/host]: [dim]," in said
     assert "engines: [red]" in said

@@ -1,5 +1,6 @@
 """What a watcher is told of a round: the figures that the model's loss has, and no others."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -48,4 +49,5 @@ def test_a_table_has_a_column_for_the_figure_that_the_loss_has(width: int) -> No
     assert ("ACCURACY" in drawn(CLASSIFIER, width), "ABSOLUTE" in drawn(CLASSIFIER, width)) == (True, False)
     assert ("ACCURACY" in drawn(REGRESSION, width), "ABSOLUTE" in drawn(REGRESSION, width)) == (False, True)
     assert ("ACCURACY" in drawn(NEITHER, width), "ABSOLUTE" in drawn(NEITHER, width)) == (False, False)
+    assert ("LATE" in drawn(NEITHER, width), "LATE" in drawn(replace(NEITHER, late=3), width)) == (False, True)
     assert "0.7500" in drawn(CLASSIFIER, width) and "1.2500" in drawn(REGRESSION, width)

@@ -46,6 +46,7 @@ FORWARD = [  # beyond a viewer's rights
     ("POST", "/v1/tokens/token-000001/revoke", Role.ADMIN),
     ("GET", "/v1/invites", Role.OPERATOR),
     ("POST", "/v1/invites", Role.OPERATOR),
+    ("POST", "/v1/invites/invite-000001/withdraw", Role.OPERATOR),
     ("POST", "/v1/devices/box-north/disable", Role.ADMIN),
     ("POST", "/v1/devices/box-north/enable", Role.ADMIN),
     ("POST", "/v1/keys/rotate", Role.ADMIN),
@@ -335,7 +336,8 @@ async def test_without_a_door_all_is_as_it_was(world: World) -> None:
     """On loopback, with --insecure: whoever reaches it is the machine's own user, and may do everything."""
     app = create(world, parts=(Part(lambda: False, "no broker"),))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
-        assert (await http.get("/v1/whoami")).json() == {"name": "loopback", "role": "admin", "labels": {}}
+        who: dict[str, object] = {"name": "loopback", "role": "admin", "labels": {}, "until": None}
+        assert (await http.get("/v1/whoami")).json() == who
         assert (await http.get("/v1/health")).json()["problems"] == ["no broker"]
         made = await http.post("/v1/tokens", json={"name": "ci"})
         assert (made.status_code, made.json()["token"]["created_by"]) == (201, "loopback")

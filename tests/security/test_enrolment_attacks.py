@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from headwater_agent.edges import enrolment as agent
+from headwater_agent.edges.certificates import request
 from headwater_agent.edges.enrolment import NoCertificate
-from headwater_agent.edges.identity import request
 from headwater_control.edges.ca import embedded
 from headwater_control.service import standing
 from headwater_wire import invitation, signing
@@ -54,7 +54,7 @@ async def test_the_same_key_again_is_the_same_enrolment(held: Stronghold) -> Non
     invited, key = await held.invite(), new_key()
     first = await agent.enroll(invited, "box-1", key)
     again = await agent.enroll(invited, "box-1", key)
-    assert (first.device, first.key) == (again.device, again.key)
+    assert (first.device, first.key_pem) == (again.device, again.key_pem)
     async with held.world.store.read() as tx:
         assert [invite.used for invite in await tx.invites.all()] == [1]
     assert await held.knocks(shown(again), "box-1") == OK

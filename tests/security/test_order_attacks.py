@@ -15,6 +15,7 @@ from headwater_agent.edges import enrolment as agent
 from headwater_agent.edges.identity import Vault
 from headwater_agent.edges.trust import Trust
 from headwater_control.edges.keyring import Keyring
+from headwater_control.service import keys
 from headwater_wire import exchange, signing, topics
 from headwater_wire.errors import Malformed, WireError
 from headwater_wire.messages import Order, Withdrawal
@@ -254,7 +255,7 @@ async def test_a_box_that_missed_every_change_recovers_by_a_renewal(tmp_path: Pa
         vault.keep(identity)
         left_behind = Trust(identity.keys, vault.pin)
         for _ in range(2):
-            held.world.keyring.rotate(held.clock.now())
+            await keys.rotate(held.world)
             await held.clock.advance(15 * 86_400)
         present = held.world.keyring.signer(held.clock.now())
         with pytest.raises(Forged):

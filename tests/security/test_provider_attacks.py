@@ -28,7 +28,7 @@ async def test_a_provider_s_token_that_is_not_for_us_is_refused(
     """Another issuer or audience, expired, not valid yet, and without end; the right one gets in."""
     async with behind_the_door(world, Door(OidcProvider(idp.settings(), world.clock))) as http:
         assert (await http.get("/v1/whoami", headers=bearing(idp.token()))).json() == {
-            "name": "oidc:ann", "role": "operator", "labels": {},
+            "name": "oidc:ann", "role": "operator", "labels": {}, "until": "2026-01-05T08:05:00Z",
         }  # fmt: skip
         answer = await http.get("/v1/whoami", headers=bearing(idp.token(**claims)))
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]

@@ -10,8 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from headwater_agent.edges import enrolment as agent
+from headwater_agent.edges.certificates import request
 from headwater_agent.edges.enrolment import NoCertificate
-from headwater_agent.edges.identity import Identity, request
+from headwater_agent.edges.identity import Identity, identify
 from headwater_control.service import standing
 from headwater_wire import signing
 from headwater_wire.ids import DeviceId
@@ -147,7 +148,7 @@ async def expired(held: Stronghold, *, by: timedelta) -> Identity:
     key = new_key()
     issued_at = datetime.now(UTC) - by - timedelta(days=90)
     issued = held.authority.device(DeviceId("box-1"), request(key, "box-1"), issued_at)
-    return replace(identity, key=key, chain=tuple(x509.load_pem_x509_certificates(issued.chain)))
+    return identify(key, x509.load_pem_x509_certificates(issued.chain), identity.control_plane)
 
 
 async def test_a_box_that_was_off_for_half_a_year_comes_back_by_itself(held: Stronghold) -> None:

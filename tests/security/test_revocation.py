@@ -79,7 +79,7 @@ async def asked(
     boxes = {device: Standin(device, DatasetCard(dataset, 100, COLUMNS), made.endpoints) for device in devices}
     for box in boxes.values():
         await box.register()
-    await until(lambda: set(devices) <= {device.id for device in made.client.devices.list()}, "all are registered")
+    await until(lambda: set(devices) <= made.registered(), "all are registered")
     run = made.client.runs.start(model="wide", dataset=dataset, rounds=1, clients_per_round=wanted, over_select=10.0)
     found: dict[str, str] = {}
 
@@ -209,7 +209,7 @@ async def test_its_last_will_says_that_it_is_gone(made: Fleet) -> None:
     """A box that is shut out is not taken for one that is online."""
     box = Standin("will-1", DatasetCard("will", 100, COLUMNS), made.endpoints)
     await box.register()
-    await until(lambda: any(device.id == "will-1" for device in made.client.devices.list()), "it is registered")
+    await until(lambda: "will-1" in made.registered(), "it is registered")
     await shut_out(made, "will-1")
     await until(lambda: not made.client.devices.show("will-1").device.online, "it is offline", BITES_WITHIN_S)
 

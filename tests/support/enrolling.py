@@ -8,7 +8,7 @@ import grpc.aio
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from headwater_agent.edges.identity import request
+from headwater_agent.edges.certificates import request
 from headwater_wire.invitation import Invitation
 from headwater_wire.v1 import enrolment_pb2 as pb
 from headwater_wire.v1 import enrolment_pb2_grpc as stubs

@@ -17,7 +17,8 @@ from headwater.records import Run, RunDetail
 from headwater_agent.config import load
 from headwater_agent.enrol import enrol
 
-from tests.support.secure_mosquitto import secure_mosquitto
+from tests.support.links import Links, links, wanted
+from tests.support.secure_mosquitto import SecureMosquitto, secure_mosquitto
 from tests.support.waiting import until_now
 from tests.support.warm import launch
 
@@ -66,6 +67,8 @@ class Fleet:
         self.control = self._serve(None)
         self.endpoints = self.control.ready()
         self.client = self.endpoints.client()
+        self.links: Links | None = None  # what lies between, if that is anything
+        self.mosquitto: SecureMosquitto | None = None  # the broker, if it is not embedded
 
     def add(
         self,
@@ -81,13 +84,17 @@ class Fleet:
         if self.endpoints.secure:
             _enrol(box, self.client.devices.invite(box.id).token)
         self.boxes.append(box)
-        self._box_env[device] = env or {}
+        self._box_env[device] = {**(self.links.env if self.links else {}), **(env or {})}
         self._start(box)
         return box
 
     def wait_registered(self) -> None:
         """Wait until every box is online."""
         registered(self.client, [box.id for box in self.boxes], ())
+
+    def registered(self) -> set[str]:
+        """Name the devices that have registered: a box that was only enrolled is listed too."""
+        return {device.id for device in self.client.devices.list() if device.registered_at}
 
     def restart(self, device: str) -> None:
         """Start the agent of a box again that was stopped in good order."""
@@ -152,16 +159,29 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    folder: Path, *, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None, secure: bool = True
+    folder: Path,
+    *,
+    arguments: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    secure: bool = True,
+    mosquitto: bool = False,
+    linked: bool = False,
 ) -> Iterator[Fleet]:
-    """Start a control plane with the demo's kind of boxes to be added; stop everything at the end."""
+    """Start a control plane with the demo's kind of boxes to be added; stop everything at the end.
+
+    `linked` puts fault proxies between them, which do no harm unless they are told to, or FLEET_FAULTS says so.
+    """
     with ExitStack() as parts:
-        env = dict(env or {})
-        if secure and os.environ.get(BROKER) == "mosquitto" and "--broker" not in arguments:
+        env, broker = dict(env or {}), None
+        mosquitto = mosquitto or os.environ.get(BROKER) == "mosquitto"
+        if secure and mosquitto and "--broker" not in arguments:
             broker = parts.enter_context(secure_mosquitto(folder / "control-plane", folder / "mosquitto"))
             arguments, env = (*arguments, *broker.arguments), {**env, **broker.env}
         made = Fleet(folder, arguments, env, parts.enter_context(all_stopped([])), secure=secure)
+        made.mosquitto = broker
         parts.enter_context(made.client)
+        if linked or wanted():
+            made.links = parts.enter_context(links(made.endpoints, wanted()))
         yield made
 
 

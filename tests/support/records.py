@@ -10,7 +10,7 @@ from headwater_control.core.models import Model, Release
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunSpec, TaskRecord
 from headwater_wire.ids import Digest
-from headwater_wire.messages import Blob, Column, DatasetCard, Inventory, Metrics
+from headwater_wire.messages import Blob, Column, Condition, ConditionState, DatasetCard, Inventory, Metrics
 from hypothesis import strategies as st
 
 from tests.support.rows import BOX, DIGITS, FIRST, ROLLOUT, RUN
@@ -68,6 +68,7 @@ devices = st.builds(
     inventory=inventories,
     datasets=tuples(cards),
     engines=tuples(names),
+    conditions=tuples(st.builds(Condition, names, st.sampled_from(ConditionState), words)),
     hello_hash=digests,
     revision=whole,
     held_revision=whole,

@@ -162,7 +162,7 @@ async def _registered(made: Fleet, devices: tuple[str, ...]) -> dict[str, Standi
     boxes = {device: Standin(device, card, made.endpoints) for device in devices}
     for box in boxes.values():
         await box.register()
-    await until(lambda: len(made.client.devices.list()) == len(boxes), "all are registered")
+    await until(lambda: len(made.registered()) == len(boxes), "all are registered")
     return boxes
 
 

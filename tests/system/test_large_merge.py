@@ -45,7 +45,7 @@ async def _round(made: Fleet, base: str, devices: list[Standin], deltas: list[tu
     """Carry one run of one round through; the round after it, which only scores, is cancelled with the run."""
     for device in devices:
         await device.register()
-    await until(lambda: len(made.client.devices.list()) == DEVICES, "all are registered")
+    await until(lambda: len(made.registered()) == DEVICES, "all are registered")
     run = made.client.runs.start(model="wide", dataset="noise", rounds=1, base=base, seed=1, reproducible=True)
     gate = asyncio.Semaphore(UPLOADS)
 

@@ -56,7 +56,7 @@ async def test_a_control_plane_stops_in_mid_upload(tmp_path: Path) -> None:
         made.client.models.import_file(tmp_path / "wide.onnx", loss="mse")
         box = Standin("box", DatasetCard("noise", 100, COLUMNS), made.endpoints)
         await box.register()
-        await until(lambda: bool(made.client.devices.list()), "it is registered")
+        await until(lambda: bool(made.registered()), "it is registered")
         run = made.client.runs.start(model="wide", dataset="noise", rounds=1)
         await until(lambda: bool(made.client.runs.show(run.id).rounds[0].tasks), "it is asked")
         watching = made.client.runs.watch(run.id)

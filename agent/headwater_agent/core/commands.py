@@ -39,6 +39,20 @@ class StopTraining:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseFetching:
+    """End the task's fetching; what has come so far is kept."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTraining:
+    """Have the worker leave a checkpoint and stop; the training ends in `Paused`, unless it was faster."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """Offer the spooled delta until a receipt comes. `attempt` is the training it came from."""
 
@@ -51,6 +65,13 @@ class Upload:
 @dataclass(frozen=True, slots=True)
 class Discard:
     """Delete the task's delta."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Offer the task's delta no longer, and delete it."""
 
     task: TaskId
 
@@ -70,4 +91,17 @@ class AbandonInstall:
     generation: int
 
 
-Command = Sync | Announce | Fetch | Train | StopTraining | Upload | Discard | Install | AbandonInstall
+Command = (
+    Sync
+    | Announce
+    | Fetch
+    | Train
+    | StopTraining
+    | PauseFetching
+    | PauseTraining
+    | Upload
+    | Discard
+    | Drop
+    | Install
+    | AbandonInstall
+)

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from headwater_wire.ids import TaskId
 from headwater_wire.messages import Failed, Outcome, Rejected, TaskReport
 
 from headwater_agent.core import commands as do
-from headwater_agent.core.eligibility import denial_key, policy_objection
-from headwater_agent.core.session import DAY_MS, Denied, Finished, Held, Session, Stage
+from headwater_agent.core.eligibility import denial, denial_key, policy_objection
+from headwater_agent.core.quota import overdue, storage_objection
+from headwater_agent.core.session import DAY_MS, Denied, Dropped, Finished, Held, Session, Stage
 
 DENIED_MS = DAY_MS
 FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
@@ -14,10 +16,10 @@ FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
 Next = tuple[Session, tuple[do.Command, ...]]
 
 
-def settle(session: Session, at_s: float) -> Next:
-    """Let what is too late go, and begin the next task if none is being worked on."""
+def settle(session: Session, at_s: float, uploading: frozenset[TaskId] = frozenset()) -> Next:
+    """Let go of what is too late and what the spool has no room for; begin the next task if nothing is under way."""
     now_ms = session.time.now_ms(at_s)
-    commands: tuple[do.Command, ...] = ()
+    session, commands = _make_room(session, now_ms, uploading)
     for held in session.held:
         if held.stage is Stage.SPOOLED or now_ms < held.task.deadline_ms:
             continue
@@ -31,12 +33,18 @@ def settle(session: Session, at_s: float) -> Next:
     denied = tuple(item for item in session.denied if now_ms < item.until_ms)
     if (finished, denied) != (session.finished, session.denied):
         session = replace(session, finished=finished, denied=denied)
-    if any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
+    if session.box.waiting or any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
         return session, commands
     for held in session.held:
         if held.stage is not Stage.ACCEPTED:
             continue
-        if refused := policy_objection(session, held.task, now_ms=now_ms):  # a restart brought another policy, perhaps
+        # A restart brought another policy, perhaps, or another task of the same model was denied meanwhile.
+        refused = (
+            policy_objection(session, held.task, now_ms=now_ms)
+            or storage_objection(session.box.quota, held.task)
+            or denial(session, held.task, now_ms=now_ms)
+        )
+        if refused:
             session, more = report(session, held, Rejected(refused))
             commands += more
             continue
@@ -44,10 +52,40 @@ def settle(session: Session, at_s: float) -> Next:
     return session, commands
 
 
+def _make_room(session: Session, now_ms: int, uploading: frozenset[TaskId]) -> Next:
+    """Drop what the spool's quota does not let stay, and report it."""
+    commands: tuple[do.Command, ...] = ()
+    for held, why in tuple(overdue(session, now_ms, uploading)):
+        size = held.delta.size if held.delta else 0
+        session = replace(session, dropped=Dropped(session.dropped.deltas + 1, session.dropped.size + size))
+        session, more = report(session, held, Failed(why))
+        commands += (do.Drop(held.task.id), *more)
+    return session, commands
+
+
 def start(session: Session, held: Held) -> Next:
-    """Count an attempt, then train."""
+    """Count an attempt, then train; where the conditions are lost by now, wait for them."""
+    if session.box.waiting:
+        return put(session, replace(held, stage=Stage.ACCEPTED)), ()
     started = replace(held, stage=Stage.TRAINING, attempts=held.attempts + 1)
     return put(session, started), (do.Train(held.task, started.attempts),)
+
+
+def hold_back(session: Session) -> Next:
+    """Have what is under way wait for its conditions: a training leaves a checkpoint first."""
+    commands: tuple[do.Command, ...] = ()
+    for held in session.held:
+        if held.stage is Stage.FETCHING:
+            session = put(session, replace(held, stage=Stage.ACCEPTED))
+            commands += (do.PauseFetching(held.task.id),)
+        elif held.stage is Stage.TRAINING:
+            commands += (do.PauseTraining(held.task.id),)
+    return session, commands
+
+
+def put_off(held: Held) -> Held:
+    """Let a training that was ended in good order wait for its turn: it counts for no attempt."""
+    return replace(held, stage=Stage.ACCEPTED, pauses=held.pauses + 1)
 
 
 def upload(held: Held) -> do.Upload:
@@ -57,19 +95,22 @@ def upload(held: Held) -> do.Upload:
 
 
 def stop(held: Held) -> tuple[do.Command, ...]:
-    """Make the command that ends what is being done for a task, if anything is."""
-    return (do.StopTraining(held.task.id),) if held.stage in {Stage.FETCHING, Stage.TRAINING} else ()
+    """Make the command that ends what is being done for a task, and drops its checkpoints, if there is any of that."""
+    idle = held.stage is Stage.SPOOLED or (held.stage is Stage.ACCEPTED and not held.attempts)
+    return () if idle else (do.StopTraining(held.task.id),)
 
 
 def give_up(session: Session, held: Held, how: str, at_s: float) -> Next:
     """Fail a task that keeps ending the worker, and deny what it is made of for a day."""
-    reason = f"training it ended the worker {held.attempts} times, the last time so: {how}"
+    reason = f"training it ended the worker {held.tries} times, the last time so: {how}"
     denied = Denied(
         denial_key(held.task, session.dataset(held.task.dataset)),
         f"this model on dataset {held.task.dataset!r} is not tried for a day, since {reason}",
         session.time.now_ms(at_s) + DENIED_MS,
     )
-    return report(replace(session, denied=(*session.denied, denied)), held, Failed(reason))
+    told = Failed(f"{reason}; this device does not try this model on this data again for a day")
+    session, commands = report(replace(session, denied=(*session.denied, denied)), held, told)
+    return session, (*stop(held), *commands)
 
 
 def report(session: Session, held: Held, outcome: Outcome) -> Next:

@@ -2,7 +2,8 @@
 
 from headwater_wire.messages import Task
 
-from headwater_agent.core import policy
+from headwater_agent.core import novelty, policy
+from headwater_agent.core.quota import storage_objection
 from headwater_agent.core.session import DatasetFact, Session, Stage
 
 MAX_HELD = 64  # more would only pile up behind one worker
@@ -20,10 +21,12 @@ def objection(session: Session, task: Task, *, now_ms: int) -> str:
         return f"dataset {dataset.name!r} can't be used: {dataset.problem}"
     if refused := policy_objection(session, task, now_ms=now_ms):
         return refused
-    key = denial_key(task, dataset)
-    for denied in session.denied:
-        if denied.key == key and now_ms < denied.until_ms:
-            return denied.reason
+    if task.plan.train and (stale := novelty.objection(session, task.dataset)):
+        return f"dataset {task.dataset!r}: {stale}"
+    if denied := denial(session, task, now_ms=now_ms):
+        return denied
+    if refused := storage_objection(session.box.quota, task):
+        return refused
     if len(session.held) >= MAX_HELD:
         return f"this device already holds {len(session.held)} tasks"
     return ""
@@ -40,6 +43,12 @@ def policy_objection(session: Session, task: Task, *, now_ms: int) -> str:
         examples=dataset.examples if dataset else None,
         up_bytes=session.sent.on(now_ms) + coming,
     )
+
+
+def denial(session: Session, task: Task, *, now_ms: int) -> str:
+    """Say why what `task` is made of is not tried at present; nothing, if it may be."""
+    key = denial_key(task, session.dataset(task.dataset))
+    return next((known.reason for known in session.denied if known.key == key and now_ms < known.until_ms), "")
 
 
 def denial_key(task: Task, dataset: DatasetFact | None) -> str:

@@ -66,6 +66,13 @@ class Surveyed:
 
 
 @dataclass(frozen=True, slots=True)
+class ConditionsChanged:
+    """The box may train now, or `waiting` says why it may not."""
+
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """All that a task needs is here."""
 
@@ -115,6 +122,14 @@ class TrainingBroke:
     task: TaskId
     attempt: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The training stopped because it was asked to."""
+
+    task: TaskId
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +191,14 @@ Event = (
     | DeploymentWanted
     | Synced
     | Surveyed
+    | ConditionsChanged
     | Fetched
     | FetchFailed
     | Trained
     | Scored
     | TrainingRefused
     | TrainingBroke
+    | Paused
     | WorkerDied
     | SpoolLost
     | Receipted

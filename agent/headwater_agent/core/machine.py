@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import assert_never
 
-from headwater_wire.ids import ModelName
+from headwater_wire.eras import era
+from headwater_wire.ids import ModelName, TaskId
 from headwater_wire.messages import (
     Deployment,
     DeploymentReport,
@@ -13,13 +14,28 @@ from headwater_wire.messages import (
     SyncAnswer,
     SyncRequest,
     Task,
+    TaskReport,
 )
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.backoff import sync_apart_s
-from headwater_agent.core.course import Next, finish, give_up, put, report, settle, start, stop, upload
+from headwater_agent.core.course import (
+    Next,
+    finish,
+    give_up,
+    hold_back,
+    put,
+    put_off,
+    report,
+    settle,
+    start,
+    stop,
+    upload,
+)
 from headwater_agent.core.eligibility import objection
+from headwater_agent.core.novelty import noted
+from headwater_agent.core.policy import deployment_objection
 from headwater_agent.core.session import (
     Held,
     Install,
@@ -29,19 +45,20 @@ from headwater_agent.core.session import (
     Stage,
 )
 
+_UNDONE = Failed("this box was done with it before the control plane was restored from an older backup")
 FIRST_SYNC_S = 5.0  # after a start: a broker that is there has accepted us by then
 
 _Fetching = on.Fetched | on.FetchFailed
-_Training = on.Trained | on.Scored | on.TrainingRefused | on.TrainingBroke | on.WorkerDied
+_Training = on.Trained | on.Scored | on.TrainingRefused | on.TrainingBroke | on.Paused | on.WorkerDied
 
 
-def step(session: Session, event: on.Event, *, at_s: float) -> Next:
+def step(session: Session, event: on.Event, *, at_s: float, uploading: frozenset[TaskId] = frozenset()) -> Next:
     """Say what follows when `event` reaches an agent in `session`, at a monotonic instant.
 
-    A late or repeated event changes nothing.
+    Of the tasks in `uploading` the deltas are being sent now. A late or repeated event changes nothing.
     """
     session, commands = _react(session, event, at_s)
-    session, more = settle(session, at_s)
+    session, more = settle(session, at_s, uploading)
     return session, commands + more
 
 
@@ -53,7 +70,7 @@ def resume(session: Session, *, at_s: float) -> Next:
         match held.stage:
             case Stage.SPOOLED:
                 commands += (upload(held),)
-            case Stage.TRAINING if held.attempts >= session.box.max_attempts:
+            case Stage.TRAINING if held.tries >= session.box.max_attempts:
                 session, more = give_up(session, held, "the agent died with it", at_s)
                 commands += more
             case Stage.FETCHING | Stage.TRAINING:
@@ -62,7 +79,10 @@ def resume(session: Session, *, at_s: float) -> Next:
                 pass
             case _:
                 assert_never(held.stage)
-    commands += tuple(do.Install(i.deployment) for i in session.installs if i.state is InstallState.WANTED)
+    for install in session.installs:
+        if install.state is InstallState.WANTED:
+            session, more = _install(session, install.deployment)
+            commands += more
     if session.reports or session.install_reports:
         commands += (do.Sync(),)
     session, more = settle(session, at_s)
@@ -73,7 +93,7 @@ def stand_down(session: Session) -> Session:
     """Say what to remember when the agent stops in good order: a training it ends itself is no failed attempt."""
     for held in session.held:
         if held.stage is Stage.TRAINING:
-            session = put(session, replace(held, stage=Stage.ACCEPTED, attempts=held.attempts - 1))
+            session = put(session, put_off(held))
     return session
 
 
@@ -102,6 +122,10 @@ def _react(session: Session, event: on.Event, at_s: float) -> Next:
             return _reconcile(session, request, answer, at_s)
         case on.Surveyed(datasets):
             return replace(session, box=replace(session.box, datasets=datasets)), ()
+        case on.ConditionsChanged(waiting):
+            lost = waiting and not session.box.waiting  # while it waits nothing begins
+            session = replace(session, box=replace(session.box, waiting=waiting))
+            return hold_back(session) if lost else (session, ())
         case on.Receipted(task):
             held = session.holding(task)
             if held is None or held.stage is not Stage.SPOOLED:
@@ -145,9 +169,9 @@ def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: f
         case on.FetchFailed(_, reason) if held.stage is Stage.FETCHING:
             return report(session, held, Failed(reason))
         case on.SpoolLost(_, attempt, reason) if (held.stage, held.attempts) == (Stage.SPOOLED, attempt):
-            if attempt >= session.box.max_attempts:
+            if held.tries >= session.box.max_attempts:
                 return report(session, held, Failed(reason))
-            return put(session, replace(held, stage=Stage.ACCEPTED, delta=None, metrics=None)), ()
+            return put(session, replace(held, stage=Stage.ACCEPTED, delta=None, metrics=None, spooled_ms=0)), ()
         case on.Fetched() | on.FetchFailed() | on.SpoolLost():
             return session, ()
         case _ if (held.stage, held.attempts) == (Stage.TRAINING, event.attempt):
@@ -159,16 +183,21 @@ def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: f
 def _end_training(session: Session, held: Held, event: _Training, at_s: float) -> Next:
     match event:
         case on.Trained(_, _, delta, metrics):
-            spooled = replace(held, stage=Stage.SPOOLED, delta=delta, metrics=metrics)
-            session = replace(session, sent=session.sent.plus(delta.size, session.time.now_ms(at_s)))
-            return put(session, spooled), (upload(spooled),)
+            now_ms = session.time.now_ms(at_s)
+            spooled = replace(held, stage=Stage.SPOOLED, delta=delta, metrics=metrics, spooled_ms=now_ms)
+            session = replace(session, sent=session.sent.plus(delta.size, now_ms))
+            before, session = session, noted(session, held.task.dataset)
+            news = (do.Announce(),) if session.trained != before.trained else ()
+            return put(session, spooled), (upload(spooled), *news)
         case on.Scored(_, _, metrics):
             return report(session, held, Evaluated(metrics))
         case on.TrainingRefused(_, _, reason):
             return report(session, held, Rejected(reason))
         case on.TrainingBroke(_, _, reason):
             return report(session, held, Failed(reason))
-        case on.WorkerDied(_, _, how) if held.attempts >= session.box.max_attempts:
+        case on.Paused():
+            return put(session, put_off(held)), ()
+        case on.WorkerDied(_, _, how) if held.tries >= session.box.max_attempts:
             return give_up(session, held, how, at_s)
         case on.WorkerDied():
             return start(session, held)
@@ -213,6 +242,9 @@ def _reconcile(session: Session, request: SyncRequest, answer: SyncAnswer, at_s:
     restored = answer.revision < request.revision
     if answer.revision < session.seen and not restored:
         return session, commands  # a message has overtaken this answer
+    if era(answer.revision) > era(session.revision):
+        session, more = _begin_era(session, answer)
+        commands += more
     session = replace(session, revision=answer.revision, seen=answer.revision)
     wanted = {task.id for task in answer.tasks}
     for held in session.held:
@@ -239,6 +271,25 @@ def _accept(session: Session, task: Task, at_s: float) -> Next:
     return replace(session, held=(*session.held, held)), ()
 
 
+def _begin_era(session: Session, answer: SyncAnswer) -> Next:
+    """Learn that the control plane was restored from a backup, whose generations and ends of tasks are older.
+
+    What it wants installed counts, whatever its generation; a task that is open there, though this box is done with
+    it, is reported, since no delta of it is here any more.
+    """
+    kept = tuple(install for install in session.installs if install.deployment in answer.deployments)
+    commands: tuple[do.Command, ...] = tuple(
+        do.AbandonInstall(install.model, install.deployment.generation)
+        for install in session.installs
+        if install not in kept and install.state is InstallState.WANTED
+    )
+    done = {finished.task for finished in session.finished} - {report.task for report in session.reports}
+    undone = tuple(TaskReport(task.id, _UNDONE) for task in answer.tasks if task.id in done)
+    if undone:
+        commands = (*commands, do.Sync())
+    return replace(session, installs=kept, reports=(*session.reports, *undone)), commands
+
+
 def _drop(session: Session, held: Held) -> Next:
     """End a task the control plane has closed; a delta that is spooled is offered all the same, for its receipt."""
     if held.stage is Stage.SPOOLED:
@@ -250,10 +301,17 @@ def _want(session: Session, deployment: Deployment) -> Next:
     current = session.install(deployment.model)
     if current and deployment.generation <= current.deployment.generation:
         return session, ()
-    commands: tuple[do.Command, ...] = (do.Install(deployment),)
+    session, commands = _install(_put_install(session, Install(deployment)), deployment)
     if current and current.state is InstallState.WANTED:
         commands = (do.AbandonInstall(current.model, current.deployment.generation), *commands)
-    return _put_install(session, Install(deployment)), commands
+    return session, commands
+
+
+def _install(session: Session, deployment: Deployment) -> Next:
+    """Begin an install that is wanted, if the box's owner allows it; a restart may have brought another policy."""
+    if refused := deployment_objection(session.box.policy, deployment):
+        return _end_install(session, deployment.model, deployment.generation, InstallState.FAILED, refused)
+    return session, (do.Install(deployment),)
 
 
 def _end_install(session: Session, model: ModelName, generation: int, state: InstallState, problem: str) -> Next:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import ModelName, VersionId, check_model_name
-from headwater_wire.messages import Task
+from headwater_wire.messages import Deployment, Task
 
 MB = 1_000_000
 _VERSION = re.compile(r"(?P<model>.+)-[1-9][0-9]*")
@@ -49,11 +49,6 @@ class Policy:
     general: Limits = field(default_factory=Limits)
     datasets: tuple[tuple[str, Limits], ...] = ()
 
-    @property
-    def memory_bytes(self) -> int | None:
-        """Say how much memory the training child may fill; None: no limit."""
-        return self.memory_mb * MB or None
-
     def limits(self, dataset: str) -> Limits:
         """Give what holds for a dataset."""
         return dict(self.datasets).get(dataset, self.general)
@@ -71,6 +66,14 @@ def bundle_objection(limits: Limits, model: ModelName) -> str:
     """Say what refuses a bundle that turns out to be of `model`, whatever the task called it."""
     if limits.models is not None and model not in limits.models:
         return refusal("models", f"does not name {model!r}, of which the task's bundle is")
+    return ""
+
+
+def deployment_objection(policy: Policy, wanted: Deployment) -> str:
+    """Say what refuses to install a model; nothing, if the owner lets any model in, or this one."""
+    models = policy.general.models
+    if models is not None and wanted.model not in models:
+        return refusal("models", f"does not name {wanted.model!r}, of which {wanted.version!r} is to be installed")
     return ""
 
 

@@ -9,6 +9,8 @@ from headwater_wire.messages import Blob, Deployment, DeploymentReport, Metrics,
 from headwater_agent.core.policy import Policy
 
 DAY_MS = 24 * 3600 * 1000
+DEFAULT_BYTES = 2_000_000_000  # of the spool
+DEFAULT_DAYS = 30.0
 
 
 class Stage(StrEnum):
@@ -30,6 +32,13 @@ class Held:
     attempts: int = 0  # trainings begun, counted before each begins
     delta: Blob | None = None  # from SPOOLED on
     metrics: Metrics | None = None
+    pauses: int = 0  # attempts ended in good order, to go on later: the agent was stopped, or conditions were lost
+    spooled_ms: int = 0  # server time, since when the delta has been there; 0: an older release did not say
+
+    @property
+    def tries(self) -> int:
+        """Count the trainings that were not put off: each has ended the worker, or may be about to."""
+        return self.attempts - self.pauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,27 @@ class DatasetFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """[spool]: what deltas may take that wait for their upload, and for how long they may."""
+
+    max_bytes: int = DEFAULT_BYTES
+    max_days: float = DEFAULT_DAYS
+
+    @property
+    def max_age_ms(self) -> float:
+        """Tell the age in milliseconds."""
+        return self.max_days * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What the spool's quota has cost so far."""
+
+    deltas: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """What the machine must know of the box; never persisted, since it is looked up at each start."""
 
@@ -89,6 +119,17 @@ class Box:
     max_attempts: int = 3
     policy: Policy = field(default_factory=Policy)
     refusal: str = ""  # empty, or why it takes no task at all
+    quota: Quota = field(default_factory=Quota)
+    min_new_examples: int = 0  # since the last training on a dataset, for another one to be worth it
+    waiting: str = ""  # empty, or why it trains nothing now: the conditions that its owner sets
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How many examples a dataset had when a delta was made of it last."""
+
+    dataset: str
+    examples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +179,8 @@ class Session:
     install_reports: tuple[DeploymentReport, ...] = ()
     denied: tuple[Denied, ...] = ()
     sent: Sent = field(default_factory=Sent)
+    dropped: Dropped = field(default_factory=Dropped)
+    trained: tuple[Seen, ...] = ()  # while the box wants new examples
 
     def holding(self, task: TaskId) -> Held | None:
         """Find a held task."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import Deployment, HeldTask, Phase, Progress, SyncRequest
 
-from headwater_agent.core.session import InstallState, Session, Stage
+from headwater_agent.core.session import Held, InstallState, Session, Stage
 
 _PHASES = {
     Stage.ACCEPTED: Phase.ACCEPTED,
@@ -30,7 +30,12 @@ def sync_request(session: Session, *, epoch: int, hello_hash: str) -> SyncReques
 
 def progress(session: Session, live: Mapping[TaskId, Progress]) -> tuple[Progress, ...]:
     """Say how far each held task is: as `live` tells it, where it tells more than the session."""
-    return tuple(live.get(held.task.id) or Progress(held.task.id, _PHASES[held.stage]) for held in session.held)
+    return tuple(live.get(held.task.id) or _progress(session, held) for held in session.held)
+
+
+def _progress(session: Session, held: Held) -> Progress:
+    waiting = f"the device: {session.box.waiting}"[:200] if session.box.waiting and held.stage is Stage.ACCEPTED else ""
+    return Progress(held.task.id, _PHASES[held.stage], waiting_for=waiting)
 
 
 def needed(session: Session, ended: Deployment | None = None) -> frozenset[Digest]:

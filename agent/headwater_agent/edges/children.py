@@ -11,17 +11,18 @@ from contextlib import asynccontextmanager, suppress
 from headwater_agent.edges.enclosure import Enclosure, View
 from headwater_agent.ports import Died
 from headwater_agent.training import protocol
-from headwater_agent.training.protocol import Job, Reply, Stepped
+from headwater_agent.training.protocol import Job, Reply, Stepped, Stopped
 
 _LINE_LIMIT = 1 << 20  # a dataset card of ten thousand columns fits
 _LOG_LIMIT = 2000  # characters of a line of the child's that go into our log
 _log = logging.getLogger(__name__)
 
 
-def worker_command(engine: str, memory: str = "normal") -> tuple[str, ...]:
+def worker_command(engine: str, memory: str = "normal", io_priority: str = "normal") -> tuple[str, ...]:
     """Say how the child is started."""
     python = (sys.executable, "-P")  # it imports nothing from the folder that the agent was started in
-    return (*python, "-m", "headwater_agent.training.worker", "--engine", engine, "--memory", memory)
+    how = ("--engine", engine, "--memory", memory, "--io-priority", io_priority)
+    return (*python, "-m", "headwater_agent.training.worker", *how)
 
 
 class Child:
@@ -79,6 +80,11 @@ class Child:
         await self.kill()
         raise Died(self._obituary())
 
+    def interrupt(self) -> None:
+        """Ask it to end its training at a checkpoint (training/wish.py)."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
     async def close(self) -> None:
         """Let it end by itself, for a moment."""
         if self._process.stdin is not None:
@@ -134,6 +140,8 @@ class WarmWorker:
         self._idle_s = idle_s
         self._nice = nice
         self._child: Child | None = None
+        self._training = False
+        self._unwanted = False
         self._lock = asyncio.Lock()
         self._beside = asyncio.Lock()
         self._closing: asyncio.TimerHandle | None = None
@@ -148,6 +156,9 @@ class WarmWorker:
                     return await child.do(job, on_step)
                 finally:
                     await asyncio.shield(child.kill())
+        trains = isinstance(job, protocol.Train)
+        if trains:
+            self._unwanted = False
         async with self._lock:
             if self._closing:
                 self._closing.cancel()
@@ -157,6 +168,9 @@ class WarmWorker:
                 await asyncio.shield(child.close())
             if self._child is None or not self._child.alive:
                 self._child, self._view = await self._start(view), view
+            if trains and self._unwanted:  # it was interrupted while another job was done, or the child was started
+                return Stopped()
+            self._training = trains
             try:
                 return await self._child.do(job, on_step)
             except BaseException:  # also when cancelled: what it is doing is not wanted any more
@@ -164,7 +178,14 @@ class WarmWorker:
                 await asyncio.shield(child.kill())
                 raise
             finally:
+                self._training = False
                 self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._let_go)
+
+    def interrupt(self) -> None:
+        """Ask a training that runs, or waits to, to stop at a checkpoint: its reply is then `Stopped`. Else nothing."""
+        self._unwanted = True
+        if self._child is not None and self._training:
+            self._child.interrupt()
 
     async def close(self) -> None:
         """End what still runs."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headwater_agent.config import Config
+from headwater_agent.edges import room
 from headwater_agent.training.protocol import DatasetConfig
 
 
@@ -29,16 +31,26 @@ class Enclosure:
     def view(self) -> View:
         """Look at what is there now. A child that was started with another view can't do the next job."""
         if self.mode == "off":
-            return View(("--confinement", "off"), ())
+            return View(("--confinement", "off", *self._memory()), ())
         paths = tuple(dict.fromkeys([*self.folders, *(path for data in self.datasets for path in readable(data))]))
         arguments = ["--confinement", self.mode]
         for path in paths:
             arguments += ["--readable", str(path)]
         if self.output is not None:
             arguments += ["--output", str(self.output)]
-        if self.memory_bytes is not None:
-            arguments += ["--memory-limit", str(self.memory_bytes)]
-        return View(tuple(arguments), tuple(_identity(path) for path in (*paths, self.output) if path is not None))
+        return View(
+            (*arguments, *self._memory()), tuple(_identity(path) for path in (*paths, self.output) if path is not None)
+        )
+
+    def _memory(self) -> tuple[str, ...]:
+        return () if self.memory_bytes is None else ("--memory-limit", str(self.memory_bytes))
+
+
+def enclosure_of(config: Config, folders: tuple[Path, ...] = (), output: Path | None = None) -> Enclosure:
+    """Say what a box's configuration lets its training child touch, and how much memory it may fill."""
+    training = config.training
+    memory_bytes = room.for_training(training.memory_mb, config.policy.memory_mb, present_bytes=room.present_bytes())
+    return Enclosure(training.confinement, config.datasets, folders, output, memory_bytes)
 
 
 def readable(dataset: DatasetConfig) -> Iterator[Path]:

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from headwater_wire import signing
 from headwater_wire.errors import WireError
-from headwater_wire.ids import DeviceId, check_name
 from headwater_wire.invitation import Invitation
 from headwater_wire.v1 import enrolment_pb2 as pb
 from headwater_wire.v1.enrolment_pb2_grpc import EnrolmentStub
 
-from headwater_agent.edges.identity import ControlPlane, Identity, place, request
+from headwater_agent.edges.certificates import read_chain, request
+from headwater_agent.edges.identity import ControlPlane, Identity, identify, place
 from headwater_agent.ports import AgentError
 
 PATIENCE_S = 20.0
@@ -46,14 +46,21 @@ async def enroll(
 
 async def renew(identity: Identity) -> Identity:
     """Get a new certificate for the same key, whether or not the old one has expired; raise `NoCertificate`."""
-    known = identity.control_plane
+    known, key = identity.control_plane, identity.key
     async with _service(known.enrolment, known.root.encode()) as stub:
         nonce = (await _within(stub.Challenge(pb.ChallengeRequest(), timeout=PATIENCE_S), known.enrolment)).nonce
-        csr = request(identity.key, identity.device)
-        signature = identity.key.sign(signing.renewal(nonce, csr), ec.ECDSA(hashes.SHA256()))
+        csr = request(key, identity.device)
+        signature = key.sign(signing.renewal(nonce, csr), ec.ECDSA(hashes.SHA256()))
         asked = pb.RenewRequest(chain=identity.chain_pem, csr=csr, nonce=nonce, signature=signature)
         answer = await _within(stub.Renew(asked, timeout=PATIENCE_S), known.enrolment)
-    return _identity(answer, identity.key, known.root.encode(), known.enrolment)
+    return _identity(answer, key, known.root.encode(), known.enrolment)
+
+
+async def server_time_ms(known: ControlPlane) -> int:
+    """Ask the control plane for its time, in Unix milliseconds; raise `NoCertificate`. An old one answers 0."""
+    async with _service(known.enrolment, known.root.encode()) as stub:
+        challenge = await _within(stub.Challenge(pb.ChallengeRequest(), timeout=PATIENCE_S), known.enrolment)
+    return int(challenge.server_time_ms)
 
 
 async def _root(invitation: Invitation) -> bytes:
@@ -98,9 +105,6 @@ async def _within(call: Awaitable[_T], address: str) -> _T:
 def _identity(answer: pb.Identity, key: ec.EllipticCurvePrivateKey, root: bytes, address: str) -> Identity:
     """Check an answer, and make an identity of it."""
     try:
-        chain = tuple(x509.load_pem_x509_certificates(answer.chain))
-        if chain[0].public_key() != key.public_key():
-            raise ValueError("its certificate is for another key")
         known = ControlPlane(
             root=root.decode("ascii"),
             keys=tuple(sorted(public.hex() for public in signing.keys_of(answer.keys).values())),
@@ -108,7 +112,7 @@ def _identity(answer: pb.Identity, key: ec.EllipticCurvePrivateKey, root: bytes,
             gateway=_beside(address, answer.gateway),
             broker=_beside(address, answer.broker),
         )
-        return Identity(DeviceId(check_name(answer.device, "device")), key, chain, known)
+        return identify(key, read_chain(answer.chain), known)
     except (ValueError, IndexError, WireError) as error:
         raise NoCertificate(f"{address} answered with something that is no identity: {error}") from error
 

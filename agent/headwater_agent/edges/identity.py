@@ -1,7 +1,8 @@
 """Who this box is: its key and certificate, the root it believes, the keys whose orders it obeys, on disk.
 
 `device.pem` holds the private key and the certificate chain; `control-plane.json` what it needs to know of the other
-side. `device.key` is a key that waits for its first certificate.
+side; `certificate.json` what the certificate says, so that a start need not read it. `device.key` is a key that waits
+for its first certificate.
 """
 
 import json
@@ -10,18 +11,24 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from headwater_wire import durable, signing
 from headwater_wire.errors import WireError
 from headwater_wire.ids import DeviceId, check_name
 
 from headwater_agent.config import Address
 from headwater_agent.ports import AgentError
+
+if TYPE_CHECKING:  # whoever needs more than a start does imports it, and ten megabytes
+    from collections.abc import Sequence
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 class NotEnrolled(AgentError):
@@ -41,32 +48,28 @@ class ControlPlane:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A box's key and certificate, and what it knows of the control plane."""
+    """A box's key and certificate as PEM, and what it knows of the control plane."""
 
     device: DeviceId
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-    chain: tuple[x509.Certificate, ...]
+    key_pem: bytes = field(repr=False)
+    chain_pem: bytes  # the certificate and its issuers'
+    begins: datetime
+    ends: datetime
     control_plane: ControlPlane
 
     @property
-    def begins(self) -> datetime:
-        """Say from when on the certificate holds."""
-        return self.chain[0].not_valid_before_utc
+    def key(self) -> "ec.EllipticCurvePrivateKey":
+        """Read the private key."""
+        from headwater_agent.edges.certificates import read_key
+
+        return read_key(self.key_pem)
 
     @property
-    def ends(self) -> datetime:
-        """Say until when the certificate holds."""
-        return self.chain[0].not_valid_after_utc
+    def chain(self) -> "tuple[x509.Certificate, ...]":
+        """Read the certificate and its issuers'."""
+        from headwater_agent.edges.certificates import read_chain
 
-    @property
-    def chain_pem(self) -> bytes:
-        """Give the certificate and its issuers' as PEM."""
-        return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.chain)
-
-    @property
-    def key_pem(self) -> bytes:
-        """Give the private key as PEM."""
-        return _key_pem(self.key)
+        return read_chain(self.chain_pem)
 
     @property
     def keys(self) -> dict[str, bytes]:
@@ -81,6 +84,7 @@ class Vault:
         self._folder = folder
         self.pem = folder / "device.pem"
         self._known = folder / "control-plane.json"
+        self._said = folder / "certificate.json"
         self._waiting = folder / "device.key"
 
     def load(self) -> Identity:
@@ -96,34 +100,40 @@ class Vault:
             raise NotEnrolled(f"can't read {self.pem}: {error.strerror}; run as the user the agent runs as") from error
         try:
             known = _control_plane(json.loads(self._known.read_bytes()))
-            chain = tuple(x509.load_pem_x509_certificates(pem))
-            key = _key(pem)
-            if chain[0].public_key() != key.public_key():
-                raise ValueError("its certificate is for another key")
-            return Identity(_named(chain[0]), key, chain, known)
+            return self._recalled(pem, known) or _parsed(pem, known)
         except (OSError, ValueError, KeyError, TypeError, IndexError, WireError) as error:
             raise NotEnrolled(f"the identity in {self._folder} is damaged ({error}): enrol this box again") from error
 
-    def new_key(self) -> ec.EllipticCurvePrivateKey:
+    def new_key(self) -> "ec.EllipticCurvePrivateKey":
         """Make a P-256 key, or give the one whose enrolment was cut short: repeated, that is the same enrolment.
 
         Raises `NotEnrolled` if that one is damaged.
         """
+        from headwater_agent.edges import certificates
+
         if self._waiting.is_file():
             try:
-                return _key(self._waiting.read_bytes())
+                return certificates.read_key(self._waiting.read_bytes())
             except (ValueError, TypeError) as error:
                 raise NotEnrolled(
                     f"{self._waiting} is damaged ({error}): remove it, and enrol this box again"
                 ) from error
-        key = ec.generate_private_key(ec.SECP256R1())
-        self._write(self._waiting, _key_pem(key))
+        key = certificates.new_key()
+        self._write(self._waiting, certificates.key_pem(key))
         return key
 
     def keep(self, identity: Identity) -> None:
         """Remember an identity, durably."""
         self.remember(identity.control_plane)
-        self._write(self.pem, identity.key_pem + identity.chain_pem)
+        pem = identity.key_pem + identity.chain_pem
+        self._write(self.pem, pem)
+        said = {
+            "of": _digest(pem, identity.control_plane),
+            "device": identity.device,
+            "begins": identity.begins.isoformat(),
+            "ends": identity.ends.isoformat(),
+        }
+        self._write(self._said, json.dumps(said, indent=1).encode() + b"\n")
         durable.remove(self._waiting, durably=True)
 
     def remember(self, known: ControlPlane) -> None:
@@ -134,6 +144,19 @@ class Vault:
         """Remember other signing keys, durably."""
         known = _control_plane(json.loads(self._known.read_bytes()))
         self.remember(replace(known, keys=tuple(sorted(key.hex() for key in keys.values()))))
+
+    def _recalled(self, pem: bytes, known: ControlPlane) -> Identity | None:
+        """Give what was checked when it was written; nothing, if something has changed since or it was not noted."""
+        try:
+            said = json.loads(self._said.read_bytes())
+            if said["of"] != _digest(pem, known):
+                return None
+            device = DeviceId(check_name(said["device"], "device"))
+            begins, ends = (datetime.fromisoformat(said[key]) for key in ("begins", "ends"))
+        except (OSError, ValueError, KeyError, TypeError, WireError):  # the certificate itself says it
+            return None
+        here = pem.index(_CERTIFICATE)
+        return Identity(device, pem[:here], pem[here:], begins, ends, known)
 
     def _write(self, place: Path, data: bytes) -> None:
         durable.make_dirs(self._folder, private=True)
@@ -151,11 +174,12 @@ def tls(root: str, pem: Path) -> ssl.SSLContext:
     return context
 
 
-def request(key: ec.EllipticCurvePrivateKey, device: str) -> bytes:
-    """Ask for a certificate (PKCS #10, DER). The server believes only the key."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
-    signed = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return signed.public_bytes(serialization.Encoding.DER)
+def identify(key: "ec.EllipticCurvePrivateKey", chain: "Sequence[x509.Certificate]", known: ControlPlane) -> Identity:
+    """Make an identity; raise ValueError, `IndexError` or `WireError` if the chain is not one of the key."""
+    from headwater_agent.edges.certificates import read_paper
+
+    paper = read_paper(key, chain)
+    return Identity(paper.device, paper.key_pem, paper.chain_pem, paper.begins, paper.ends, known)
 
 
 def place(address: str) -> Address:
@@ -180,8 +204,6 @@ def _control_plane(tree: Mapping[str, object]) -> ControlPlane:
     )
     for address in (known.enrolment, known.gateway, known.broker):
         place(address)
-    if len(x509.load_pem_x509_certificates(known.root.encode())) != 1:
-        raise ValueError("there is one root, and no other")
     _keys(known)
     return known
 
@@ -190,19 +212,14 @@ def _keys(known: ControlPlane) -> dict[str, bytes]:
     return signing.keys_of(signing.key_set([bytes.fromhex(key) for key in known.keys]))
 
 
-def _named(certificate: x509.Certificate) -> DeviceId:
-    (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return DeviceId(check_name(str(name.value), "device"))
+def _parsed(pem: bytes, known: ControlPlane) -> Identity:
+    from headwater_agent.edges.certificates import read_chain, read_key
+
+    if len(read_chain(known.root.encode())) != 1:
+        raise ValueError("there is one root, and no other")
+    return identify(read_key(pem), read_chain(pem), known)
 
 
-def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("its key is no P-256 key")
-    return key
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def _digest(pem: bytes, known: ControlPlane) -> str:
+    """Name what was checked: the key, the chain and the root."""
+    return sha256(pem + b"\0" + known.root.encode()).hexdigest()

@@ -3,23 +3,29 @@
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
-from headwater_wire.messages import DatasetCard, Hello, Inventory
+from headwater_wire.messages import Condition, DatasetCard, Hello, Inventory
 
 from headwater_agent.config import Config
 from headwater_agent.training.confinement import unconfined
 
 
 class LocalRegistrar:
-    """The `Registrar` port; `cards` gives the datasets as they were inspected last."""
+    """The `Registrar` port; `cards` gives the datasets as they were inspected last, `conditions` how the box stands."""
 
-    def __init__(self, config: Config, cards: Callable[[], tuple[DatasetCard, ...]]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cards: Callable[[], tuple[DatasetCard, ...]],
+        conditions: Callable[[], tuple[Condition, ...]] = tuple,
+    ) -> None:
         self._config = config
         self._cards = cards
+        self._conditions = conditions
 
     async def hello(self, epoch: int) -> Hello:
         """Look, and tell."""
@@ -30,6 +36,7 @@ class LocalRegistrar:
             datasets=self._cards(),
             engines=(self._config.training.engine,),
             unconfined=unconfined(self._config.training.confinement),
+            conditions=self._conditions(),
         )
 
 
@@ -50,8 +57,12 @@ def look(state_dir: Path) -> Inventory:
 
 
 def agent_version() -> str:
-    """Tell the installed version; nothing if there is none."""
-    try:
-        return version("headwater")
-    except PackageNotFoundError:  # run from a folder on PYTHONPATH
-        return ""
+    """Tell the installed version; nothing if there is none, as for a folder on PYTHONPATH.
+
+    The folder's name says it ("Recording installed projects", packaging.python.org); importlib.metadata reads the
+    same, and is a megabyte that an idle agent would keep.
+    """
+    for folder in sys.path:
+        for found in Path(folder).glob("headwater-*.dist-info"):
+            return found.name.removeprefix("headwater-").removesuffix(".dist-info")
+    return ""

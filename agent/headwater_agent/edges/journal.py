@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from headwater_wire import durable
 
@@ -23,10 +23,20 @@ PAUSE_S = 2.0  # before a write that failed is tried again
 _log = logging.getLogger(__name__)
 
 
+class Records(Protocol):
+    """Named records: what `write` has returned from survives a power loss, all or nothing."""
+
+    problems: tuple[str, ...]
+    rows: dict[str, bytes]
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Replace, insert and (None) delete; raise `sqlite3.OperationalError` while the disk does not let us."""
+
+
 class SqliteJournal:
     """The `Journal` port over a `Ledger`, whose calls happen in one thread of its own."""
 
-    def __init__(self, ledger: Ledger, thread: ThreadPoolExecutor, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, ledger: Records, thread: Executor | None, pause_s: float = PAUSE_S) -> None:
         self._ledger = ledger
         self._thread = thread
         self._pause_s = pause_s
@@ -80,6 +90,10 @@ class SqliteJournal:
         if before != after:
             await self._write({**dict.fromkeys(before.keys() - after.keys()), **after})
 
+    async def answers(self) -> None:
+        """Return once what was being written is written: never, while the disk hangs."""
+        await asyncio.shield(_in(self._thread, _nothing))
+
     def _epoch(self) -> int:
         body = self._ledger.rows.get(_EPOCH, b"0")
         return int(body) if body.isdigit() else 0
@@ -110,5 +124,9 @@ async def open_journal(path: Path, pause_s: float = PAUSE_S) -> AsyncIterator[Sq
             await _in(thread, lambda: ledger.__exit__())
 
 
-def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> "asyncio.Future[_T]":
+def _nothing() -> None:
+    """Do nothing: that its turn comes is the answer."""
+
+
+def _in(thread: Executor | None, work: Callable[[], _T]) -> "asyncio.Future[_T]":
     return asyncio.get_running_loop().run_in_executor(thread, work)

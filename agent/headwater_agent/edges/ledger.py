@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 from zlib import crc32
 
 from headwater_wire import durable
@@ -83,6 +84,24 @@ def examine(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
         connection = _connect(path)
     except _UNREADABLE as error:
         return {}, (f"it can't be read at all ({error})",)
+    try:
+        return _read(connection)
+    except _UNREADABLE as error:
+        return {}, (f"it can't be read at all ({error})",)
+    finally:
+        connection.close()
+
+
+def inspect(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Read as `examine` does, but change nothing: an agent may be writing to it."""
+    busy = path.with_name(f"{path.name}-wal").exists()
+    try:
+        # Without a log nobody has it open: SQLite then needs no files beside it.
+        how = "mode=ro" if busy else "immutable=1"
+        connection = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, isolation_level=None)
+    except _UNREADABLE as error:
+        return {}, (f"it can't be read at all ({error})",)
+    connection.text_factory = bytes
     try:
         return _read(connection)
     except _UNREADABLE as error:

@@ -29,13 +29,15 @@ from headwater_agent.ports import Journal, Registrar, Vitals
 KEEPALIVE_S = 120  # a ping and its headers cost 200 bytes; heartbeats show life as well
 WILL_DELAY_S = 5  # a broken connection that is not back by then is told
 EXPIRY_S = 300  # of presence and registration: what the control plane has not read by then, Sync heals
-PATIENCE_S = 10.0
-PAUSE_MOST_S = 60.0  # an attempt that is refused costs 100 bytes: a third of a megabyte a day
+PATIENCE_S = 30.0  # a broker to which a whole fleet comes back takes its time
+PAUSE_MOST_S = 45.0  # so a fleet is back within a minute; an attempt that is refused costs 100 bytes, 400 kB a day
+GOOD_S = 5.0  # a connection makes up for one failure by each so many seconds: a link that flaps is tried patiently
 PULSE_APART_S = 0.5
 UNACKNOWLEDGED = 16  # receive maximum: what the broker may have in flight to us
 QUEUED = 64  # of 256 KiB at most; more than the receive maximum, which mosquitto 2.0 forgets after an acknowledgement
 PACKET_LIMIT_BYTES = 256 * 1024
 _BORN, _GONE = 1, 2  # seq within an epoch
+_SHOWN = 8  # digits of the registration's digest: by chance a changed one has the same once in four thousand million
 # Else Nagle's algorithm holds a small packet behind an unacknowledged one, for 45 ms.
 _AT_ONCE = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Link:
         trust: Trust,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         patience_s: float = PATIENCE_S,
+        keepalive_s: int = KEEPALIVE_S,
     ) -> None:
         self._address = address
         self._device = device
@@ -73,9 +76,11 @@ class Link:
         self._trust = trust
         self._tls = tls
         self._patience_s = patience_s
+        self._keepalive_s = keepalive_s
         self._client: aiomqtt.Client | None = None
         self._pulse = asyncio.Event()
         self._renewal = asyncio.Event()
+        self._accepted = False  # the present connection, or the last
         self._epoch = 0
         self._hello_hash = ""
 
@@ -120,7 +125,7 @@ class Link:
                 await self._once()
                 attempt = 0  # asked to renew
             except (aiomqtt.MqttError, OSError, TimeoutError) as error:
-                attempt = 0 if loop.time() - began_s > 60 else attempt + 1
+                attempt = max(0, attempt + 1 - int((loop.time() - began_s) / GOOD_S) if self._accepted else attempt + 1)
                 pause_s = delay_s(attempt, chance=random(), cap_s=PAUSE_MOST_S)  # noqa: S311 (jitter, no secret)
                 _log.warning(
                     "no connection to the broker at %s:%d (%s): trying again in %.1f s",
@@ -136,16 +141,18 @@ class Link:
         """Live through one connection; return if it should be renewed, raise if it broke."""
         self._epoch = await self._journal.next_epoch()
         self._renewal.clear()
+        self._accepted = False
         # A client of its own for each attempt: a cancelled __aenter__ leaves its lock held.
         client = self._new_client()
         acknowledge = acknowledge_by_hand(client)
         async with connection(client, patience_s=self._patience_s):
             await self._subscribe(client)
             await self._presence(client, online=True)
-            await self._hello(client)
-            self._client = client
-            _log.info("connected to %s:%d as %s, epoch %d", *self._where(), self._device, self._epoch)
+            self._client = client  # before the registration: what changes while it is sent is announced after it
             try:
+                await self._hello(client)
+                self._accepted = True
+                _log.info("connected to %s:%d as %s, epoch %d", *self._where(), self._device, self._epoch)
                 await self._serve(client, acknowledge)
             except aiomqtt.MqttError as error:
                 if taken_over(client):
@@ -193,6 +200,7 @@ class Link:
                 epoch=self._epoch,
                 revision=vitals.revision,
                 progress=[convert.progress_to(progress) for progress in vitals.progress],
+                hello=self._hello_hash[:_SHOWN],
             )
             # QoS 0: the next one comes anyway.
             await self._publish(client, "heartbeat", heartbeat.SerializeToString(), 0, 2 * vitals.heartbeat_s)
@@ -248,7 +256,7 @@ class Link:
                 topics.up(self._device, "presence"), self._state(online=False), qos=1, retain=False, properties=will
             ),
             clean_start=MQTT_CLEAN_START_FIRST_ONLY,
-            keepalive=KEEPALIVE_S,
+            keepalive=self._keepalive_s,
             timeout=math.inf,  # connection.py says why; each wait here has its own
             properties=connect,
             tls_context=self._tls(),

@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from random import random
 from typing import Protocol
@@ -14,8 +15,6 @@ from headwater_wire.ids import DeviceId
 
 from headwater_agent.config import Address, Config
 from headwater_agent.core import renewal
-from headwater_agent.edges import enrolment
-from headwater_agent.edges.enrolment import NoCertificate
 from headwater_agent.edges.identity import Identity, NotEnrolled, Vault, place, tls
 from headwater_agent.edges.trust import Gullible, Trust
 
@@ -30,6 +29,10 @@ class Membership(Protocol):
     broker: Address
     gateway: Address
     trust: Trust
+
+    @property
+    def ends(self) -> datetime | None:
+        """Say until when the certificate holds; None: there is none."""
 
     def mqtt_tls(self) -> ssl.SSLContext | None:
         """Give what a connection to the broker proves itself by; None: no TLS, on loopback."""
@@ -57,6 +60,11 @@ class Member:
         self.gateway = config.control_plane.gateway or place(known.gateway)
         self.trust = Trust(identity.keys, vault.pin)
 
+    @property
+    def ends(self) -> datetime:
+        """Say until when the certificate holds."""
+        return self._identity.ends
+
     def mqtt_tls(self) -> ssl.SSLContext:
         """Give what a connection to the broker proves itself by."""
         return tls(self._identity.control_plane.root, self._vault.pem)
@@ -76,11 +84,13 @@ class Member:
         while True:
             await self._wait(failures)
             self._soon.clear()
+            from headwater_agent.edges import enrolment  # only now: it brings ten megabytes
+
             try:
                 fresh = await enrolment.renew(self._identity)
                 await asyncio.to_thread(self._vault.keep, fresh)
                 self.trust.replace(fresh.keys)
-            except (NoCertificate, OSError) as error:  # OSError: the disk is full
+            except (enrolment.NoCertificate, OSError) as error:  # OSError: the disk is full
                 failures += 1
                 _log.warning("the certificate, good until %s, was not renewed: %s", self._until(), error)
                 continue
@@ -122,6 +132,7 @@ class Outsider:
         self.broker = told.broker
         self.gateway = told.gateway
         self.trust: Trust = Gullible()
+        self.ends = None
 
     def mqtt_tls(self) -> None:
         """Have no TLS."""

@@ -23,10 +23,12 @@ from headwater_wire.messages import (
 from headwater_agent.core.session import (
     Box,
     Denied,
+    Dropped,
     Finished,
     Held,
     Install,
     InstallState,
+    Seen,
     Sent,
     ServerTime,
     Session,
@@ -53,8 +55,11 @@ def dump(session: Session) -> dict[str, bytes]:
     pieces |= {f"install/{install.model}": asdict(install) for install in session.installs}
     pieces |= {f"installed/{r.model}/{r.generation}": asdict(r) for r in session.install_reports}
     pieces |= {f"denied/{item.key}": asdict(item) for item in session.denied}
+    pieces |= {f"trained/{seen.dataset}": asdict(seen) for seen in session.trained}
     if session.sent != Sent():
         pieces["sent"] = asdict(session.sent)
+    if session.dropped != Dropped():
+        pieces["dropped"] = asdict(session.dropped)
     return {key: encode(tree) for key, tree in pieces.items()}
 
 
@@ -75,6 +80,8 @@ def load(rows: Mapping[str, bytes], box: Box) -> tuple[Session, tuple[str, ...]]
                     time=ServerTime(int(tree["server_ms"])),
                     heartbeat_s=int(tree["heartbeat_s"]),
                 )
+            elif kind == "dropped":
+                session = replace(session, dropped=Dropped(int(tree["deltas"]), int(tree["size"])))
             elif kind == "sent":
                 session = replace(session, sent=Sent(int(tree["day"]), int(tree["size"])))
             elif kind in _LOADERS:
@@ -89,6 +96,7 @@ def load(rows: Mapping[str, bytes], box: Box) -> tuple[Session, tuple[str, ...]]
         installs=tuple(found["install"]),
         install_reports=tuple(found["installed"]),
         denied=tuple(found["denied"]),
+        trained=tuple(found["trained"]),
     )
     return session, tuple(unreadable)
 
@@ -159,5 +167,6 @@ _LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "report": _report,
     "install": _install,
     "installed": lambda tree: DeploymentReport(**tree),
+    "trained": lambda tree: Seen(str(tree["dataset"]), int(tree["examples"])),
     "denied": lambda tree: Denied(**tree),
 }

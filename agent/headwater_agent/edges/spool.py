@@ -14,6 +14,7 @@ from headwater_wire.messages import Blob
 from headwater_agent.ports import Damaged
 
 _SUFFIX = ".delta"
+_CHECKPOINTS = ".checkpoints"
 
 
 class FolderSpool:
@@ -31,9 +32,10 @@ class FolderSpool:
         return self._work / f"{task}.{attempt}.{secrets.token_hex(4)}"
 
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
-        """Take a finished delta over, durably; raise `Damaged` if it is not what it is said to be."""
+        """Take a finished delta over, durably, instead of checkpoints; raise `Damaged` if it is not what was said."""
         await asyncio.to_thread(_check, source, delta)
         await asyncio.to_thread(durable.adopt, source, self._path(task))
+        await asyncio.to_thread(shutil.rmtree, self.checkpoints(task), ignore_errors=True)
         self._fresh = {(other, digest) for other, digest in self._fresh if other != task} | {(task, delta.digest)}
 
     async def open(self, task: TaskId, delta: Blob) -> Path:
@@ -46,25 +48,34 @@ class FolderSpool:
         return path
 
     async def discard(self, task: TaskId) -> None:
-        """Delete, if it is there."""
+        """Delete a delta and checkpoints, as far as they are there."""
         self._fresh = {(other, digest) for other, digest in self._fresh if other != task}
         await asyncio.to_thread(durable.remove, self._path(task), durably=True)
+        await asyncio.to_thread(shutil.rmtree, self.checkpoints(task), ignore_errors=True)
 
-    async def sweep(self, keep: Collection[TaskId]) -> tuple[str, ...]:
-        """Delete what no record tells of, and unfinished work; name it."""
+    async def free_bytes(self) -> int:
+        """Tell how much the disk has room for."""
+        return (await asyncio.to_thread(shutil.disk_usage, self._spool)).free
+
+    def checkpoints(self, task: TaskId) -> Path:
+        """Name a task's own folder, beside unfinished deltas."""
+        return self._work / f"{task}{_CHECKPOINTS}"
+
+    async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
+        """Delete what no record tells of, and unfinished work but for the checkpoints of what has begun; name it."""
         self._fresh = {(task, digest) for task, digest in self._fresh if task in keep}
-        return await asyncio.to_thread(self._sweep, {f"{task}{_SUFFIX}" for task in keep})
+        wanted = {self._path(task) for task in keep} | {self.checkpoints(task) for task in begun}
+        return await asyncio.to_thread(self._sweep, wanted)
 
-    def _sweep(self, keep: set[str]) -> tuple[str, ...]:
-        orphans = [path for path in self._spool.iterdir() if path.name not in keep]
-        orphans += list(self._work.iterdir())
+    def _sweep(self, wanted: set[Path]) -> tuple[str, ...]:
+        orphans = [path for path in (*self._spool.iterdir(), *self._work.iterdir()) if path not in wanted]
         for path in orphans:
             if path.parent == self._work and path.is_dir():  # where a killed worker built its graphs
                 shutil.rmtree(path, ignore_errors=True)
             with suppress(IsADirectoryError, PermissionError):  # not ours
                 durable.remove(path)
         durable.sync_directory(self._spool)
-        return tuple(sorted(path.name for path in orphans))
+        return tuple(sorted(path.name for path in orphans if not path.exists()))
 
     def _path(self, task: TaskId) -> Path:
         return self._spool / f"{task}{_SUFFIX}"

@@ -1,8 +1,9 @@
 """sd_notify(3) in a few lines: READY, STOPPING and the watchdog, if systemd asks for them."""
 
+import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 
 class Notifier:
@@ -28,8 +29,15 @@ class Notifier:
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """The event loop turns."""
+        """The agent lives."""
         self._send("WATCHDOG=1")
+
+    async def feed(self, alive: Callable[[], Awaitable[None]]) -> None:
+        """Say that we live each time `alive` has answered: systemd ends an agent of which something hangs."""
+        while self.watchdog_s:
+            await alive()
+            self.watchdog()
+            await asyncio.sleep(self.watchdog_s)
 
     def status(self, line: str) -> None:
         """Show a line in `systemctl status`."""

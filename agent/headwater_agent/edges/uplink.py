@@ -32,7 +32,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 0),
     # The default waits up to two minutes: the pause between attempts is ours to draw (core/backoff.py).
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # gRPC also takes this for how long a connection may take to come about: less, and a box behind a satellite, or one
+    # of a fleet that comes back at once, would end every handshake before it is done.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Else a slow server's stream buffers 5 to 17 MB.
     ("grpc.http2.bdp_probe", 0),

@@ -9,10 +9,12 @@ import numpy as np
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.messages import Metrics, Plan
 
+from headwater_agent.training.checkpoint import Place
 from headwater_agent.training.datasets import Dataset
 from headwater_agent.training.datasets.split import Rows, shuffled, split
 from headwater_agent.training.engine import Score, Session, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
+from headwater_agent.training.keeper import Keeper
 
 _SCORING_BATCH = 256
 _COUNTED = frozenset({"cross_entropy", "bce_with_logits"})  # losses by which an example is right or wrong
@@ -29,13 +31,31 @@ class Update:
     delta: Vector | None
 
 
-def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report: Report, loss: str) -> Update:
-    """Do one task's work. The same arguments give the same bits on the same machine with the same threads."""
-    started = time.monotonic()
+def update(
+    session: Session,
+    dataset: Dataset,
+    base: Vector,
+    plan: Plan,
+    report: Report,
+    loss: str,
+    keeper: Keeper | None = None,
+) -> Update:
+    """Do one task's work, from the keeper's checkpoint on if there is one; raise `Interrupted` if it is asked to stop.
+
+    The same arguments give the same bits on the same machine with the same threads, however often it was cut short.
+    """
+    started, keeper = time.monotonic(), keeper or Keeper()
     rows, held_out = split(dataset.count, plan.holdout)
     steps = _Steps(steps_of(dataset.count, plan), report)
     session.load(base, plan)
-    score = _score(session, dataset, held_out, steps)
+    if recalled := keeper.recall():
+        place, state = recalled
+        session.restore(state)
+        started -= place.seconds
+        steps.skip(ceil(len(held_out) / _SCORING_BATCH) + place.steps)
+    else:
+        place = Place(0, 0.0, _score(session, dataset, held_out, steps, keeper), 0.0)
+    score = place.score
     delta, train_loss, examples = None, 0.0, 0
     if plan.train:
         if not len(rows):
@@ -43,7 +63,11 @@ def update(session: Session, dataset: Dataset, base: Vector, plan: Plan, report:
                 f"dataset {dataset.name!r} has {dataset.count} examples, and a held-out share of {plan.holdout} "
                 "leaves none to train on: lower the share, or collect more"
             )
-        train_loss = _train(session, dataset, rows, plan, steps)
+
+        def reached(count: int, loss_sum: float) -> None:
+            keeper.passed(Place(count, loss_sum, score, time.monotonic() - started), session)
+
+        train_loss = _train(session, dataset, rows, plan, steps, place, reached)
         delta, examples = _difference(session.vector(), base, plan), len(rows)
     metrics = Metrics(
         examples=examples,
@@ -72,12 +96,17 @@ class _Steps:
         self._report = report
         self._done = 0
 
+    def skip(self, count: int) -> None:
+        """Count those that were taken in an earlier life."""
+        self._done = count
+
     def took(self, loss: float) -> None:
+        """Count one, and tell of it."""
         self._done += 1
         self._report(self._done, self._total, loss)
 
 
-def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps) -> Score:
+def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps, keeper: Keeper) -> Score:
     """Add up what some examples come to, batch by batch."""
     total, seen = Score(0.0), 0
     for part in _batches(rows, _SCORING_BATCH):
@@ -92,22 +121,35 @@ def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps) -> Sco
                 "or the data is scaled otherwise than it expects"
             )
         steps.took(total.loss / seen)
+        keeper.heed()
     return total
 
 
-def _train(session: Session, dataset: Dataset, rows: Rows, plan: Plan, steps: _Steps) -> float:
-    """Train all epochs; return the last one's mean loss per example."""
-    total, step, loss_sum = plan.epochs * ceil(len(rows) / plan.batch_size), 0, 0.0
-    for epoch in range(plan.epochs):
-        loss_sum = 0.0
-        for part in _batches(shuffled(rows, plan.seed, epoch), plan.batch_size):
+def _train(
+    session: Session,
+    dataset: Dataset,
+    rows: Rows,
+    plan: Plan,
+    steps: _Steps,
+    place: Place,
+    reached: Callable[[int, float], None],
+) -> float:
+    """Train what is left of all epochs; return the last one's mean loss per example."""
+    batches = ceil(len(rows) / plan.batch_size)
+    total, loss_sum = plan.epochs * batches, place.loss_sum
+    for epoch in range(place.steps // batches, plan.epochs):
+        taken = max(0, place.steps - epoch * batches)  # of this epoch's batches, in an earlier life
+        loss_sum = loss_sum if taken else 0.0
+        order = shuffled(rows, plan.seed, epoch)
+        for number, part in enumerate(_batches(order[taken * plan.batch_size :], plan.batch_size), taken + 1):
             loss = session.train_step(dataset.batch(part), plan.learning_rate)
-            step += 1
+            step = epoch * batches + number
             crashpoint("train.step")
             if not isfinite(loss):
                 raise WentWrong(_diverged(f"the loss became {loss} at step {step} of {total}", plan))
             loss_sum += loss * len(part)
             steps.took(loss)
+            reached(step, loss_sum)
     return loss_sum / len(rows)
 
 

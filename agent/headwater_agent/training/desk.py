@@ -1,9 +1,12 @@
 """Does one job after the other, and keeps what the next one is likely to need: a dataset and a prepared model."""
 
 import os
+import platform
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from headwater_wire import codecs, digests, manifest
 from headwater_wire.errors import WireError
 from headwater_wire.manifest import Manifest
@@ -16,6 +19,7 @@ from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset, stamp
 from headwater_agent.training.engine import Bundle, Engine, Session, Vector
 from headwater_agent.training.errors import NotPossible
+from headwater_agent.training.keeper import Keeper
 from headwater_agent.training.protocol import (
     Check,
     Checked,
@@ -35,14 +39,16 @@ Say = Callable[[Stepped], None]
 class Desk:
     """One worker's state. Not for two threads."""
 
-    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, make_engine: Callable[[], Engine], asked: Callable[[], bool] = lambda: False) -> None:
+        """Take how to make an engine, and what says whether a training is to stop."""
+        self._asked = asked
         self._make_engine = make_engine  # called by the first Train job: importing an engine takes a third of a second
         self._engine: Engine | None = None
         self._dataset: tuple[tuple[object, ...], Dataset] | None = None
         self._session: tuple[tuple[str, int], Session] | None = None
 
     def do(self, job: Job, say: Say) -> Reply:
-        """Do a job, telling of its steps; raise `TrainingError` if it can't be done."""
+        """Do a job, telling of its steps; raise `TrainingError` if it can't be done, `Interrupted` if asked to stop."""
         match job:
             case Train():
                 return self._train(job, say)
@@ -76,7 +82,8 @@ class Desk:
         def report(step: int, _: int, loss: float) -> None:
             say(Stepped(1 + step, steps, loss if job.floor == Floor() else 0.0))  # a batch may be one example
 
-        result = update(session, dataset, base, job.plan, report, description.loss.kind)
+        keeper = self._keeper(job, description, base)
+        result = update(session, dataset, base, job.plan, report, description.loss.kind, keeper)
         if result.delta is None:
             return Trained(floors.told(result.metrics, job.floor), None)
         # Never of the task's seed: whoever knows the noise can take it away.
@@ -84,6 +91,25 @@ class Desk:
         delta_path = Path(job.delta_path)
         codecs.write_delta(delta_path, result.delta, job.plan.codec)
         return Trained(floors.told(result.metrics, job.floor), digests.of_file(delta_path))
+
+    def _keeper(self, job: Train, description: Manifest, base: Vector) -> Keeper:
+        """Keep checkpoints for exactly this training: one that differs in anything the bits depend upon is another."""
+        if job.checkpoints is None or not job.plan.train:
+            return Keeper(asked=self._asked, max_minutes=job.max_minutes)
+        assert self._engine is not None and self._dataset is not None, "both were needed to come here"
+        depends = (
+            job.task,
+            digests.of_bytes(description.to_bytes()).digest,
+            digests.of_bytes(base.data.cast("B")).digest,
+            job.plan,
+            self._dataset[0],
+            self._engine.version(),
+            (np.__version__, platform.machine(), _release()),
+            len(os.sched_getaffinity(0)) if job.plan.threads == 0 else job.plan.threads,
+        )
+        Path(job.checkpoints.folder).mkdir(exist_ok=True)
+        of = digests.of_bytes(repr(depends).encode()).digest
+        return Keeper(job.checkpoints, of, self._asked, max_minutes=job.max_minutes)
 
     def _inspect(self, config: DatasetConfig) -> Inspected:
         try:
@@ -107,6 +133,13 @@ class Desk:
             self._engine = self._engine or self._make_engine()
             self._session = (key, self._engine.open(bundle, threads))
         return self._session[1]
+
+
+def _release() -> str:
+    try:
+        return version("headwater")
+    except PackageNotFoundError:  # run from a folder on PYTHONPATH
+        return ""
 
 
 def _read(job: Train) -> tuple[Manifest, Vector]:

@@ -14,6 +14,7 @@ from headwater_wire.messages import Blob, Plan
 from headwater_agent.training.errors import NotPossible
 
 Vector = npt.NDArray[np.float32]  # one dimension: a version's parameters, in the manifest's order
+State = Mapping[str, Vector]  # all that a step depends upon but its batch
 Batch = Mapping[str, npt.NDArray[Any]]  # a tensor per model input, and "label"; the first axis is the example's
 
 
@@ -55,12 +56,21 @@ class Session(Protocol):
     def vector(self) -> Vector:
         """Copy the parameters out."""
 
+    def state(self) -> State:
+        """Show what the next step depends upon, as it lies in memory: the next step overwrites it."""
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` showed once, here or in another process; after `load`, with the same arguments."""
+
     def close(self) -> None:
         """Let go of what it holds; the session is not used again."""
 
 
 class Engine(Protocol):
     """A way to train."""
+
+    def version(self) -> str:
+        """Name what computes: where this and all else is equal, so are the bits."""
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Prepare a model; raise `NotPossible` if this engine can't train it."""

@@ -38,6 +38,16 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a training leaves what it has reached, how often (0: not by that), and what of the disk is to stay free."""
+
+    folder: str
+    every_s: float = 60.0
+    every_steps: int = 0
+    keep_free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """Score the base version, train if the plan says so, write the delta to `delta_path`."""
 
@@ -49,6 +59,8 @@ class Train:
     dataset: DatasetConfig
     plan: Plan
     floor: Floor = field(default_factory=Floor)  # what the box's owner wants of it, whatever the plan says
+    checkpoints: Checkpoints | None = None  # None: if it is cut short it begins anew
+    max_minutes: float = 0.0  # that its trainings may take altogether, those that were cut short too; 0: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +127,17 @@ class Broke:
     reason: str
 
 
-Reply = Stepped | Trained | Inspected | Checked | Refused | Broke
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The end of a Train job that was asked to stop: the same job goes on from its checkpoint."""
 
-_TYPES = {kind.__name__: kind for kind in (Train, Inspect, Check, Stepped, Trained, Inspected, Checked, Refused, Broke)}
+
+Reply = Stepped | Trained | Inspected | Checked | Refused | Broke | Stopped
+
+_TYPES = {
+    kind.__name__: kind
+    for kind in (Train, Inspect, Check, Stepped, Trained, Inspected, Checked, Refused, Broke, Stopped)
+}
 
 
 def dump(message: Job | Reply) -> bytes:
@@ -135,6 +155,8 @@ def load(line: bytes) -> Job | Reply:
                 files = tuple((check_digest(digest), str(path)) for digest, path in tree["files"])
                 tree |= {"files": files, "dataset": _dataset(tree["dataset"]), "plan": Plan(**tree["plan"])}
                 tree["floor"] = Floor(**tree["floor"])
+                kept = tree["checkpoints"]
+                tree["checkpoints"] = None if kept is None else Checkpoints(**kept)
             case "Inspect":
                 tree["dataset"] = _dataset(tree["dataset"])
             case "Stepped":

@@ -17,15 +17,21 @@ from typing import TYPE_CHECKING, BinaryIO
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.telemetry import tell_nobody
 
-from headwater_agent.training import confinement, limits, protocol
+from headwater_agent.training import confinement, io_priority, limits, protocol
 from headwater_agent.training.engines import MEMORY, NAMES, engine
-from headwater_agent.training.errors import NotPossible, WentWrong
+from headwater_agent.training.errors import Interrupted, NotPossible, WentWrong
 from headwater_agent.training.lifeline import die_with_parent
-from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Train
+from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Stopped, Train
+from headwater_agent.training.wish import Wish
 
 if TYPE_CHECKING:
     from headwater_agent.training.desk import Desk
 
+NO_MEMORY = (
+    "it needs more memory than this box gives to training (training.memory_mb, by default half of what there is, and "
+    'policy.memory_mb): use a smaller batch, a smaller model, or training.memory = "small"'
+)
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")  # as ONNX Runtime spells it
 _PROGRESS_EVERY_S = 0.25
 _log = logging.getLogger("headwater.worker")
 
@@ -62,10 +68,15 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, metavar="FOLDER", help="the only place to write to")
     arguments.add_argument("--output-limit", type=int, default=limits.OUTPUT_BYTES, metavar="BYTES")
     arguments.add_argument("--memory-limit", type=int, metavar="BYTES")
+    arguments.add_argument("--io-priority", choices=io_priority.NAMES, default="normal")
     chosen = arguments.parse_args()
     parent = os.getppid()
+    limits.go_first()
+    io_priority.lower(chosen.io_priority)
     die_with_parent()  # the closed stdin and Line.step end it too, but only between two steps
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the agent decides
+    wish = Wish()
+    wish.listen()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
     jobs, out = take_descriptors()
     line = Line(out, parent)
@@ -74,11 +85,14 @@ def main() -> None:
     objection = confinement.objection(chosen.confinement)
     if chosen.confinement != "off":
         confine(chosen)
+    elif chosen.memory_limit is not None:
+        limits.restrict_memory(chosen.memory_limit)
     from headwater_agent.training.desk import Desk  # only now: NumPy starts threads, which would stay unconfined
 
-    desk = Desk(lambda: engine(chosen.engine, chosen.memory))
+    desk = Desk(lambda: engine(chosen.engine, chosen.memory), wish)
     with suppress(BrokenPipeError):  # nobody listens any more
         for text in jobs:
+            wish.forget()
             line.send(answer(text, desk, line, objection))
     desk.close()
 
@@ -102,14 +116,19 @@ def answer(text: bytes, desk: "Desk", line: Line, objection: str = "") -> Reply:
         if objection and not isinstance(job, Inspect):
             return Refused(objection)
         reply = desk.do(job, line.step)
+    except Interrupted:
+        return Stopped()
     except NotPossible as error:
         return Refused(str(error))
     except WentWrong as error:
         return Broke(str(error))
     except MemoryError:
         desk.close()
-        return Broke("the box has not enough memory for this: use a smaller batch, or a smaller model")
+        return Broke(NO_MEMORY)
     except Exception as error:
+        if any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            desk.close()
+            return Broke(NO_MEMORY)
         _log.exception("a job broke")
         desk.close()  # whatever state it left behind
         return Broke(f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")

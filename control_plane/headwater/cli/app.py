@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headwater.cli import audit, broker, device, keys, login, model, rollout, run, serve, token
+from headwater.cli import audit, backup, broker, device, keys, login, model, rollout, run, serve, token
 from headwater.cli import version as versions
 from headwater.errors import HeadwaterError
 
@@ -21,11 +21,14 @@ app = typer.Typer(
     epilog="Example: headwater device list",
 )
 app.command(epilog="Example: headwater serve --data-dir /var/lib/headwater")(serve.serve)
+app.command(epilog="Example: headwater backup /mnt/backups/monday --data-dir /var/lib/headwater")(backup.backup)
+app.command(epilog="Example: headwater restore /mnt/backups/monday --data-dir /var/lib/headwater")(backup.restore)
 app.command("broker-config", epilog="Example: headwater broker-config --to /etc/mosquitto/headwater --group mosquitto")(
     broker.config
 )
 app.command(epilog="Example: headwater login https://control.example:8080 --ca-fingerprint sha256:…")(login.login)
 app.command(epilog="Example: headwater logout")(login.logout)
+app.command(epilog="Example: headwater whoami --json")(login.whoami)
 for name, group in (
     ("model", model.app),
     ("version", versions.app),

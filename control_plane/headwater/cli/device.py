@@ -25,7 +25,7 @@ def list_(
     json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """List the devices."""
+    """List the devices: who is there, who is away, who is shut out, and who was enrolled and never came."""
     with connect(url) as client:
         devices = client.devices.list(labels(label))
     if json:
@@ -80,7 +80,7 @@ def invite(
 
 @app.command("invites", epilog="Example: headwater device invites")
 def invites(json: AsJson = False, url: Url = None) -> None:
-    """List the invitations, and how often each was used."""
+    """List the invitations: how often each was used, and whether it is still good. Ended ones stay for a month."""
     with connect(url) as client:
         found = client.devices.invites()
     if json:
@@ -89,30 +89,54 @@ def invites(json: AsJson = False, url: Url = None) -> None:
         out.print("no invitations: headwater device invite makes one")
     else:
         rows = [
-            (one.id, one.device or "any", one.labels, f"{one.used}/{one.uses}", one.expires_at, one.created_by)
-            for one in found
+            (one.id, one.device or "any", one.labels, used, one.state, one.expires_at, one.created_by)
+            for one, used in ((each, f"{each.used}/{each.uses}") for each in found)
         ]
-        out.print(table(("INVITE", "DEVICE", "LABELS", "USED", "EXPIRES", "BY"), rows))
+        out.print(table(("INVITE", "DEVICE", "LABELS", "USED", "STATE", "EXPIRES", "BY"), rows))
+
+
+@app.command("uninvite", epilog="Example: headwater device uninvite invite-1d3kz8q0v2m4x")
+def uninvite(
+    invite: Annotated[str, typer.Argument(help="Its id, as headwater device invites shows it.")],
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Withdraw an invitation: it admits nobody any more. Boxes that came in by it stay."""
+    with connect(url) as client:
+        withdrawn = client.devices.uninvite(invite)
+    if json:
+        as_json(withdrawn)
+    else:
+        out.print(f"{invite} is withdrawn", markup=False)
 
 
 @app.command("disable", epilog="Example: headwater device disable box-1 --reason stolen")
 def disable(
     device: Annotated[str, typer.Argument(help="The device's id.")],
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+    json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Shut a device out now: its connections end, its tasks and unmerged deltas are dropped."""
     with connect(url) as client:
-        client.devices.disable(device, reason)
-    out.print(f"{device} is shut out; headwater device enable {device} lets it in again", markup=False)
+        standing = client.devices.disable(device, reason)
+    if json:
+        as_json(standing)
+    else:
+        out.print(f"{device} is shut out; headwater device enable {device} lets it in again", markup=False)
 
 
 @app.command("enable", epilog="Example: headwater device enable box-1")
-def enable(device: Annotated[str, typer.Argument(help="The device's id.")], url: Url = None) -> None:
+def enable(
+    device: Annotated[str, typer.Argument(help="The device's id.")], json: AsJson = False, url: Url = None
+) -> None:
     """Let a device in again that was shut out, with the certificate it has."""
     with connect(url) as client:
-        client.devices.enable(device)
-    out.print(f"{device} may come in again", markup=False)
+        standing = client.devices.enable(device)
+    if json:
+        as_json(standing)
+    else:
+        out.print(f"{device} may come in again", markup=False)
 
 
 def describe(detail: DeviceDetail) -> None:
@@ -132,8 +156,7 @@ def describe(detail: DeviceDetail) -> None:
 
 def _row(device: Device) -> tuple[object, ...]:
     datasets = ",".join(f"{card.name}({_known(card)})" for card in device.datasets)
-    state = "online" if device.online else "offline"
-    return device.id, state, device.labels, datasets, device.inventory.machine, device.last_seen
+    return device.id, device.state, device.labels, datasets, device.inventory.machine, device.last_seen
 
 
 def _known(card: Dataset) -> str:
@@ -143,21 +166,36 @@ def _known(card: Dataset) -> str:
     return "unusable" if card.problem else str(card.examples)
 
 
-def _describe_box(detail: DeviceDetail) -> None:
-    device, box = detail.device, detail.device.inventory
-    seen = ago(device.last_seen) if device.last_seen else "never"
-    out.print(f"[bold]{device.id}[/] {'online' if device.online else 'offline'}, seen {seen}")
+def _describe_machine(device: Device) -> None:
+    box = device.inventory
     machine = f"{box.machine}, {box.system}, {box.cpus} CPUs, {size(box.memory_bytes)} of memory"
     out.print(f"{box.hostname}: {machine}", markup=False)
     engines = ", ".join(device.engines) or "none"
     out.print(f"agent {box.agent_version}, Python {box.python_version}, engines: {engines}", markup=False)
     if device.unconfined:
         out.print(f"its kernel can't confine a training fully: it lacks {', '.join(device.unconfined)}", markup=False)
+
+
+def _describe_box(detail: DeviceDetail) -> None:
+    device = detail.device
+    seen = ago(device.last_seen) if device.last_seen else "never"
+    out.print(f"[bold]{device.id}[/] {device.state}, seen {seen}")
+    if device.registered_at is not None:
+        _describe_machine(device)
+    for state in ("ok", "unknown"):
+        if names := [condition.name for condition in device.conditions if condition.state == state]:
+            out.print(f"conditions {state}: {', '.join(names)}", markup=False)
+    for condition in device.conditions:
+        if condition.state == "unmet":
+            out.print(f"condition {condition.name}: {condition.why}", markup=False)
     if detail.certificate_ends:
         out.print(f"certificate until {detail.certificate_ends:%Y-%m-%d}", markup=False)
     if detail.disabled_at:
         why = f": {detail.disabled_reason}" if detail.disabled_reason else ""
         out.print(f"shut out {ago(detail.disabled_at)}{why}", markup=False)
+    if device.late:
+        what = "delta came" if device.late == 1 else "deltas came"
+        out.print(f"{device.late} {what} too late, after the round had closed: headwater run show tells which")
     for key, value in device.labels.items():
         out.print(f"label {key}={value}")
     for card in device.datasets:

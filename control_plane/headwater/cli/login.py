@@ -1,4 +1,4 @@
-"""headwater login, headwater logout"""
+"""headwater login, headwater logout, headwater whoami"""
 
 import os
 import sys
@@ -10,7 +10,8 @@ import typer
 
 from headwater import credentials
 from headwater.authority import fetched
-from headwater.cli.output import out
+from headwater.cli.options import AsJson, Url, connect
+from headwater.cli.output import as_json, out
 from headwater.client import certificate
 from headwater.credentials import Login, is_private, plain
 from headwater.errors import Invalid
@@ -31,6 +32,8 @@ def login(
     """Keep a token for a control plane: it is asked for, or read from HEADWATER_TOKEN or standard input."""
     if ca and ca_fingerprint:
         raise typer.BadParameter("--ca-fingerprint and --ca: give one of them")
+    if "://" not in url:
+        raise typer.BadParameter(f"{url} does not say how to reach it: write https://{url}")
     if not is_private(url):
         raise typer.BadParameter(f"{url} is no https address, nor on this machine: others could read the token")
     known = credentials.load()
@@ -57,6 +60,17 @@ def logout(
     out.print(f"logged out of {plain(url)}. The token stays valid: headwater token revoke ID ends that", markup=False)
 
 
+def whoami(json: AsJson = False, url: Url = None) -> None:
+    """Say whom the control plane takes you for, what you may do, and until when the token is valid."""
+    with connect(url) as client:
+        who = client.whoami()
+    if json:
+        as_json(who)
+        return
+    until = f", until {who.until:%Y-%m-%d %H:%M} UTC" if who.until else ""
+    out.print(f"{_told(who)} at {client.url}{until}", markup=False)
+
+
 def _authority(url: str, fingerprint: str | None, file: Path | None) -> str:
     """Give the certificate that the options, or HEADWATER_CA, lead to; nothing, if there are none."""
     if fingerprint:
@@ -77,4 +91,4 @@ def _asked() -> str:
 
 def _told(who: WhoAmI) -> str:
     limits = ", ".join(f"{key}={value}" for key, value in who.labels.items())
-    return f"{who.name} ({who.role}{f', limited to {limits}' if limits else ''})"
+    return f"{who.name} ({who.role or 'no role'}{f', limited to {limits}' if limits else ''})"

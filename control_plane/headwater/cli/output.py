@@ -23,6 +23,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 _COLORS = {
     "completed": "green", "succeeded": "green", "committed": "green", "installed": "green", "online": "green",
     "scored": "green",
+    "disabled": "red", "expired": "red", "enrolled": "yellow",
     "failed": "red", "rejected": "red", "timed_out": "red", "abandoned": "red", "offline": "red",
     "cancelled": "yellow", "paused": "yellow", "superseded": "yellow", "waiting": "yellow",
 }  # fmt: skip

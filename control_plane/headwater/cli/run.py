@@ -12,7 +12,7 @@ from headwater.cli.watching import round_state, rounds_table, show_live, standin
 from headwater.client import Client
 from headwater.defaults import OPTIMIZERS, RUN, STRATEGIES
 from headwater.errors import HeadwaterError
-from headwater.records import RunDetail
+from headwater.records import RunDetail, Task
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -192,6 +192,12 @@ def _why_waiting(client: Client, run: str) -> str:
     return ""
 
 
+def _why(task: Task) -> str:
+    """Say why a task stands as it does; of one that ended without its delta, also whether that came after all."""
+    late = f"its delta came too late, {task.late_at:%Y-%m-%d %H:%M:%S} UTC" if task.late_at else ""
+    return "; ".join(part for part in (task.reason or task.waiting_for, late) if part)
+
+
 def describe(detail: RunDetail) -> None:
     """Print a run round by round; reasons, which devices word, are no markup."""
     run, spec = detail.run, detail.run.spec
@@ -208,7 +214,7 @@ def describe(detail: RunDetail) -> None:
         out.print(f"\nround {found.number} {round_state(found)}{why}", markup=False, soft_wrap=True)
         rows = [
             (task.device, task.state, task.phase if task.state == "open" else "",
-             task.metrics.examples if task.metrics else None, size(task.bytes_up), task.reason or task.waiting_for)
+             task.metrics.examples if task.metrics else None, size(task.bytes_up), _why(task))
             for task in found.tasks
         ]  # fmt: skip
         if rows:

@@ -13,9 +13,10 @@ from headwater.records import Round, Run, RunDetail, Task
 
 _ROUNDS_SHOWN = 12
 _TASKS_SHOWN = 24
-_ACCURACY, _ERROR = "ACCURACY", "MEAN ABSOLUTE ERROR"
+_ACCURACY, _ERROR, _LATE = "ACCURACY", "MEAN ABSOLUTE ERROR", "LATE"
 _HEADERS = (
-    "ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", _ACCURACY, _ERROR, "OF", "UP", "SECONDS",
+    "ROUND", "STATE", "REPORTED", "EXAMPLES", "TRAIN LOSS", "HELD-OUT LOSS", _ACCURACY, _ERROR, "OF", "UP", _LATE,
+    "SECONDS",
 )  # fmt: skip
 _ONLY_IF_WIDE = {"EXAMPLES", "UP"}
 _WIDE = 100  # columns of the terminal
@@ -118,6 +119,7 @@ def _without_figures(rounds: Iterable[Round]) -> set[str]:
     told = {
         _ACCURACY: any(score.holdout_accuracy is not None for score in scores),
         _ERROR: any(score.holdout_mean_absolute_error is not None for score in scores),
+        _LATE: any(score.late for score in scores),
     }
     return {name for name, has in told.items() if not has}
 
@@ -136,6 +138,7 @@ def _row(found: Round) -> tuple[object, ...]:
         scores.holdout_mean_absolute_error,
         found.base,
         size(scores.bytes_up),
+        scores.late,
         f"{seconds:.1f}" if seconds is not None else "",
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from binascii import crc32
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -33,6 +33,7 @@ class Principal:
     name: str
     role: Role | None
     labels: tuple[tuple[str, str], ...] = ()
+    until: datetime | None = field(default=None, compare=False)  # when the proof ends, not the person; None: never
 
     def may(self, needed: Role) -> bool:
         """Say whether the role is high enough."""
@@ -64,7 +65,7 @@ class ApiToken:
     @property
     def principal(self) -> Principal:
         """Say who uses it."""
-        return Principal(f"token:{self.name}", self.role, self.labels)
+        return Principal(f"token:{self.name}", self.role, self.labels, self.expires_at)
 
 
 class BadToken(Exception):

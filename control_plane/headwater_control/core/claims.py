@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from headwater_wire.errors import Malformed
@@ -52,14 +53,22 @@ def principal_of(claims: Mapping[str, Any], settings: OidcSettings) -> Principal
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _SUBJECT_CHARS or not subject.isprintable():
         raise BadClaims(f"the claim sub must be a printable text of at most {_SUBJECT_CHARS} characters")
-    name = f"oidc:{subject}"
+    name, until = f"oidc:{subject}", _ends(claims.get("exp"))
     try:
         labels = _labels(_found(claims, settings.labels_claim)) if settings.labels_claim else ()
     except Malformed:
-        return Principal(name, None)
+        return Principal(name, None, until=until)
     given = _texts(_found(claims, settings.role_claim))
     roles = [settings.roles[value] for value in given if value in settings.roles]
-    return Principal(name, max(roles, key=lambda role: role.rank, default=None), labels)
+    return Principal(name, max(roles, key=lambda role: role.rank, default=None), labels, until)
+
+
+def _ends(exp: object) -> datetime | None:
+    """Read the time at which a token ends (RFC 7519, 4.1.4: seconds since 1970, perhaps with a fraction)."""
+    try:
+        return datetime.fromtimestamp(exp, UTC) if isinstance(exp, int | float) else None
+    except (ValueError, OverflowError, OSError):  # no calendar goes so far
+        return None
 
 
 def _found(claims: Mapping[str, Any], name: str) -> Any:

@@ -20,6 +20,7 @@ class RoundMetrics:
     holdout_mean_absolute_error: float | None
     bytes_up: int
     bytes_down: int
+    late: int  # deltas that came after it had closed
     selecting_s: float | None  # from opening to asking
     collecting_s: float | None  # from asking to the freeze
     merging_s: float | None  # from the freeze to the commit
@@ -43,6 +44,7 @@ def figures(record: Round, tasks: Sequence[TaskRecord]) -> RoundMetrics:
         ),
         bytes_up=sum(task.bytes_up for task in tasks),
         bytes_down=sum(task.bytes_down for task in tasks),
+        late=sum(task.late_at is not None for task in tasks),
         selecting_s=_seconds(record.opened_at, asked_at),
         collecting_s=_seconds(asked_at, record.collected_at),
         merging_s=_seconds(record.collected_at, ended_at),

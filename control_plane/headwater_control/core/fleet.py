@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from headwater_wire.ids import DeviceId
-from headwater_wire.messages import DatasetCard, Hello, Inventory
+from headwater_wire.messages import Condition, DatasetCard, Hello, Inventory
+
+from headwater_control.core.identity import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Device:
     datasets: tuple[DatasetCard, ...] = ()
     engines: tuple[str, ...] = ()
     unconfined: tuple[str, ...] = ()  # what its kernel lacks to confine a training
+    conditions: tuple[Condition, ...] = ()  # what its owner sets for training now, as it told last
     hello_hash: str = ""
     revision: int = 0
     held_revision: int = 0  # what its last heartbeat or Sync showed
@@ -26,6 +30,17 @@ class Device:
     online: bool = False
     presence_at: datetime | None = None  # when `online` last changed
     last_seen: datetime | None = None
+    late: int = 0  # its deltas that came after their round had closed
+
+
+class DeviceState(StrEnum):
+    """What an operator sees of a device first: that it is shut out comes before whether it is there."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    ENROLLED = "enrolled"  # and never registered
+    EXPIRED = "expired"  # its certificate: it comes in again by renewing it
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,7 @@ class Beat:
     epoch: int
     revision: int
     at: datetime
+    hello: str = ""  # how the digest of the registration begins that it sent last; "": it does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,7 @@ def registered(known: Device | None, device: DeviceId, hello: Hello, hello_hash:
         datasets=hello.datasets,
         engines=hello.engines,
         unconfined=hello.unconfined,
+        conditions=hello.conditions,
         hello_hash=hello_hash,
         last_seen=at,
     )
@@ -76,6 +93,17 @@ def with_presence(device: Device, online: bool, epoch: int, seq: int, at: dateti
     changed_at = device.presence_at if device.online == online else at
     seen = at if online else device.last_seen  # a last will is the broker's word, no sign of life
     return replace(device, online=online, epoch=epoch, seq=seq, presence_at=changed_at, last_seen=seen)
+
+
+def state_of(device: Device | None, member: Member | None, now: datetime) -> DeviceState:
+    """Say what state a device is in. It has registered, or was enrolled, or both: one that is known has either."""
+    if member is not None and member.standing.disabled_at is not None:
+        return DeviceState.DISABLED
+    if member is not None and member.certificate_ends is not None and member.certificate_ends <= now:
+        return DeviceState.EXPIRED
+    if device is None:
+        return DeviceState.ENROLLED
+    return DeviceState.ONLINE if device.online else DeviceState.OFFLINE
 
 
 def lost_at(device: Device, patience: Patience) -> datetime:

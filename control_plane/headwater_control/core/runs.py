@@ -142,3 +142,4 @@ class TaskRecord:
     bytes_up: int = 0
     bytes_down: int = 0
     closed_at: datetime | None = None
+    late_at: datetime | None = None  # when its delta was offered first, if that was after the round had closed

@@ -8,7 +8,7 @@ from math import ceil
 
 from headwater_wire.ids import DeviceId
 from headwater_wire.manifest import Manifest, TensorSpec
-from headwater_wire.messages import DatasetCard
+from headwater_wire.messages import ConditionState, DatasetCard
 
 from headwater_control.core.fleet import Device, Patience, is_online
 from headwater_control.core.runs import RunSpec
@@ -59,10 +59,19 @@ def obstacle(device: Device, spec: RunSpec, manifest: Manifest) -> Obstacle | No
     return None
 
 
+def unready(device: Device) -> Obstacle | None:
+    """Say which of its owner's conditions keep a device from training now; None if none does, as far as it told."""
+    unmet = [condition for condition in device.conditions if condition.state is ConditionState.UNMET]
+    if not unmet:
+        return None
+    names, why = ", ".join(found.name for found in unmet), "; ".join(found.why for found in unmet)
+    return Obstacle(f"not ready to train ({names})", f"it is not ready to train: {why}")
+
+
 def draw(
     spec: RunSpec, round_number: int, devices: Sequence[Device], manifest: Manifest, now: datetime, patience: Patience
 ) -> Draw | Shortage:
-    """Choose whom a round asks. A reproducible run counts devices that are offline too, since they come back."""
+    """Choose whom a round asks. A reproducible run counts those that are offline or not ready: they will be again."""
     obstacles = [(device, _presence_or(device, spec, manifest, now, patience)) for device in devices]
     able = [device.id for device, found in obstacles if found is None]
     target = spec.clients_per_round or len(able)
@@ -98,9 +107,9 @@ def _presence_or(
 ) -> Obstacle | None:
     if found := obstacle(device, spec, manifest):
         return found
-    if not spec.reproducible and not is_online(device, now, patience):
-        return Obstacle("offline", "it is offline")
-    return None
+    if spec.reproducible:
+        return None
+    return unready(device) if is_online(device, now, patience) else Obstacle("offline", "it is offline")
 
 
 def _summary(obstacles: Iterable[tuple[Device, Obstacle | None]]) -> str:

@@ -89,7 +89,7 @@ class FolderBlobs:
     def ensure(self, folder: Path) -> None:
         """Make a folder, once."""
         if folder not in self._ready:
-            durable.make_dirs(folder)
+            durable.make_dirs(folder, private=True)  # what boxes learnt is nobody else's, wherever the folder is
             self._ready.add(folder)
 
     def accept(self, source: Path, blob: Blob) -> Blob:

@@ -45,7 +45,7 @@ _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725, 3.11: n
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
-class BadProvider(Exception):
+class BadProvider(ValueError):
     """Settings that no provider can be asked with: the message says which, and what to write."""
 
 

@@ -72,8 +72,9 @@ class EnrolmentGate(stubs.EnrolmentServicer):
         raise AssertionError("answered() has aborted the call")
 
     async def Challenge(self, request: pb.ChallengeRequest, context: Context) -> pb.ChallengeResponse:  # noqa: N802
-        """Give a nonce."""
-        return pb.ChallengeResponse(nonce=self.world.nonces.new(self.world.clock.now()))
+        """Give a nonce, and the time."""
+        now = self.world.clock.now()
+        return pb.ChallengeResponse(nonce=self.world.nonces.new(now), server_time_ms=int(now.timestamp() * 1000))
 
     async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.Identity:  # noqa: N802
         """Issue a new certificate for an old one."""

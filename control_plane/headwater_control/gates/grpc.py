@@ -12,14 +12,16 @@ from headwater_wire.convert import offer_from, receipt_to
 from headwater_wire.errors import Malformed
 from headwater_wire.exchange import answer_to, sync_from
 from headwater_wire.ids import check_digest
-from headwater_wire.messages import Offer, Receipt
+from headwater_wire.messages import Offer, Receipt, SyncAnswer, SyncRequest
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
+from headwater_control.gates.gathering import Gathering
+from headwater_control.gates.pacing import Pace
 from headwater_control.gates.peers import Peers
 from headwater_control.gates.status import Code, Full, Refused, answered
 from headwater_control.service import deltas
-from headwater_control.service.sync import sync
+from headwater_control.service.sync import syncs
 from headwater_control.service.world import World
 
 log = logging.getLogger(__name__)
@@ -60,13 +62,25 @@ class GrpcGate(stubs.GatewayServicer):
     uploads: int = 16
     fetches: int = 64
     patience: Patience = field(default_factory=Patience)
+    syncs: int = 1000  # that may wait for their transaction
     _busy: dict[str, int] = field(default_factory=lambda: {"uploads": 0, "fetches": 0})
+    _paces: dict[str, Pace] = field(init=False)
+    _syncs: Gathering[SyncRequest, SyncAnswer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def now() -> float:
+            return asyncio.get_running_loop().time()
+
+        self._syncs = Gathering(lambda requests: syncs(self.world, requests))
+        self._paces = {what: Pace(now) for what in ("uploads", "fetches", "syncs")}
 
     async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802 (the contract's name)
         """Take reports, tell what the device should hold."""
         async with answered(context, "Sync"), asyncio.timeout(self.patience.sync_s):
             with self.peers.call(context, request.device):
-                answer = await sync(self.world, sync_from(request))
+                if self._syncs.waiting >= self.syncs:
+                    raise Full("Syncs", self._paces["syncs"].pause_s())
+                answer = await self._syncs.ask(sync_from(request))
             signer = self.world.keyring.signer(self.world.clock.now())
             response = answer_to(answer, signer.order)
             response.keys.CopyFrom(signer.keys())
@@ -124,7 +138,7 @@ class GrpcGate(stubs.GatewayServicer):
     @contextmanager
     def _admitted(self, what: str, most: int) -> Iterator[None]:
         if self._busy[what] >= most:
-            raise Full(what)
+            raise Full(what, self._paces[what].pause_s())
         self._busy[what] += 1
         try:
             yield

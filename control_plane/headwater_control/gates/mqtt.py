@@ -13,12 +13,13 @@ from headwater_wire.convert import hello_from, progress_from
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Progress
-from headwater_wire.plausible import count
+from headwater_wire.plausible import count, text
 from headwater_wire.topics import CONTROL_FILTER, parse
 from headwater_wire.v1 import fleet_pb2 as fleet
 
 from headwater_control.core.fleet import Beat
 from headwater_control.link import Link, acknowledge_by_hand
+from headwater_control.ports import Busy
 from headwater_control.service import devices
 from headwater_control.service.errors import ServiceError
 from headwater_control.service.world import World
@@ -30,9 +31,10 @@ _BATCH_EVERY_S = 0.2
 _BEATS = 10_000  # waiting for their batch
 _ARRIVALS = 5_000  # waiting for a worker: a fleet that comes back at once
 _PAYLOAD_BYTES = 65_536  # the largest Hello is a few kilobytes
-_WORKERS = 8
+_ARRIVALS_AT_ONCE = 64  # in one transaction
 _COMPLAIN_EVERY_S = 10.0
 
+Arrival = devices.Registration | devices.Sign
 Acknowledge = Callable[[aiomqtt.Message], None]
 Parsed = TypeVar("Parsed", fleet.Presence, fleet.Hello, fleet.Heartbeat)
 
@@ -88,8 +90,7 @@ class MqttGate:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._batches(beats, acknowledge), name="mqtt.heartbeats")
-                for number in range(_WORKERS):
-                    tasks.create_task(self._arrivals(arrivals, acknowledge), name=f"mqtt.arrivals-{number}")
+                tasks.create_task(self._arrivals(arrivals, acknowledge), name="mqtt.arrivals")
                 tasks.create_task(self._read(client, beats, arrivals, acknowledge), name="mqtt.read")
         finally:
             self.subscribed.clear()
@@ -124,7 +125,11 @@ class MqttGate:
     def _beat(self, device: DeviceId, message: aiomqtt.Message) -> _Waiting:
         heartbeat = _parse(fleet.Heartbeat, message.payload)
         beat = Beat(
-            device, count(heartbeat.epoch, "epoch"), count(heartbeat.revision, "revision"), self.world.clock.now()
+            device,
+            count(heartbeat.epoch, "epoch"),
+            count(heartbeat.revision, "revision"),
+            self.world.clock.now(),
+            text(heartbeat.hello, 64),
         )
         return _Waiting(beat, tuple(progress_from(line) for line in heartbeat.progress), message)
 
@@ -151,27 +156,37 @@ class MqttGate:
     async def _arrivals(
         self, arrivals: asyncio.Queue[tuple[DeviceId, str, aiomqtt.Message]], acknowledge: Acknowledge
     ) -> None:
+        """Write what has gathered while the last of it was being written."""
         while True:
-            device, kind, message = await arrivals.get()
-            try:
-                await self._arrived(device, kind, bytes(message.payload))
-                self.tally.taken += 1
-            except (Malformed, ServiceError) as error:
-                self._complain(message, error)
-            except Exception:  # as above; the device's next Sync asks for what is missing
-                self.tally.failed += 1
-                log.exception("%s of %s was lost", kind, device)
-            acknowledge(message)
+            taken = [await arrivals.get()]
+            while not arrivals.empty() and len(taken) < _ARRIVALS_AT_ONCE:
+                taken.append(arrivals.get_nowait())
+            read = []
+            for device, kind, message in taken:
+                try:
+                    read.append((_arrival(device, kind, bytes(message.payload)), message))
+                except Malformed as error:
+                    self._complain(message, error)
+            await self._arrived(read)
+            for _, _, message in taken:
+                acknowledge(message)
 
-    async def _arrived(self, device: DeviceId, kind: str, payload: bytes) -> None:
-        """Take in one presence or hello: whatever it says, it speaks of the topic's device."""
-        if kind == "presence":
-            presence = _parse(fleet.Presence, payload)
-            epoch, seq = count(presence.epoch, "epoch"), count(presence.seq, "seq")
-            await devices.presence(self.world, device, presence.online, epoch, seq)
-        else:
-            hello = hello_from(_parse(fleet.Hello, payload))
-            await devices.register(self.world, device, hello, hashlib.sha256(payload).hexdigest())
+    async def _arrived(self, read: Sequence[tuple[Arrival, aiomqtt.Message]]) -> None:
+        """Write all of them together; if that fails, each alone, so that none is lost for another's sake."""
+        try:
+            if read:
+                await devices.arrive(self.world, [arrival for arrival, _ in read])
+            self.tally.taken += len(read)
+        except Exception as error:  # as above; the device's next Sync asks for what is missing
+            if len(read) > 1 and not isinstance(error, Busy):
+                for one in read:
+                    await self._arrived([one])
+            elif isinstance(error, Malformed | ServiceError):
+                self._complain(read[0][1], error)
+            else:
+                self.tally.failed += len(read)
+                kind = "hello" if isinstance(read[0][0], devices.Registration) else "presence"
+                log.exception("%s of %s was lost, and %d more", kind, read[0][0].device, len(read) - 1)
 
     def _complain(self, message: aiomqtt.Message, error: Exception) -> None:
         """Count it, and log it if the last such line is not too fresh: a mad device must not fill the disk."""
@@ -190,6 +205,15 @@ def _parse(kind: type[Parsed], payload: object) -> Parsed:
         return kind.FromString(payload)
     except DecodeError as error:
         raise Malformed(f"not a {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def _arrival(device: DeviceId, kind: str, payload: bytes) -> Arrival:
+    """Read a presence or hello: whatever it says, it speaks of the topic's device."""
+    if kind == "presence":
+        told = _parse(fleet.Presence, payload)
+        return devices.Sign(device, told.online, count(told.epoch, "epoch"), count(told.seq, "seq"))
+    hello = hello_from(_parse(fleet.Hello, payload))
+    return devices.Registration(device, hello, hashlib.sha256(payload).hexdigest())
 
 
 def _value(code: object) -> int:

@@ -29,8 +29,9 @@ class Refused(Exception):
 class Full(Refused):
     """Too many at once: come back after a delay, drawn so that not all come back together."""
 
-    def __init__(self, what: str) -> None:
-        self.delay_ms = random.randint(500, 1500)  # noqa: S311 (jitter, no secret)
+    def __init__(self, what: str, pause_s: float | None = None) -> None:
+        drawn_s = random.uniform(0.5, 1.5)  # noqa: S311 (jitter, no secret)
+        self.delay_ms = int((drawn_s if pause_s is None else pause_s) * 1000)
         super().__init__(Code.RESOURCE_EXHAUSTED, f"too many {what} at once: come back in {self.delay_ms} ms")
 
 
@@ -67,7 +68,10 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any], call: str) -> As
     except Exception as error:
         code = code_of(error)
         sentence = str(error)
-        if code in {Code.INTERNAL, Code.UNAVAILABLE}:
+        if isinstance(error, Busy):
+            log.warning("%s was not answered, since the database is busy: %s", call, error)
+            sentence = "the control plane is busy: call again"
+        elif code in {Code.INTERNAL, Code.UNAVAILABLE}:
             log.exception("%s failed", call)
             sentence = "the control plane failed; its log says why"
         elif code is Code.DEADLINE_EXCEEDED:

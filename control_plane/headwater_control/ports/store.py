@@ -11,7 +11,7 @@ from headwater_wire.messages import Blob, Metrics, Progress
 from headwater_control.core.audit import Caller, Deed, Entry, Head
 from headwater_control.core.authority import ApiToken
 from headwater_control.core.fleet import Beat, Device
-from headwater_control.core.identity import Barred, Certificate, Invite, Standing
+from headwater_control.core.identity import Barred, Certificate, Invite, Member, Standing
 from headwater_control.core.models import Bundle, Model, Release, Version
 from headwater_control.core.rollout import DeploymentRecord, Rollout
 from headwater_control.core.runs import Round, Run, RunState, TaskRecord, TaskState
@@ -150,6 +150,9 @@ class Tasks(Protocol):
     async def note(self, progress: Sequence[tuple[DeviceId, Progress]], at: datetime) -> None:
         """Note phases and steps of open tasks, many at once; of others', or of ended tasks, nothing."""
 
+    async def late(self, task: TaskId, at: datetime) -> None:
+        """Note that an ended task's delta was offered, and count it for its device; a second time changes nothing."""
+
     async def add_bytes_down(self, task: TaskId, size: int) -> None:
         """Count what was sent to a task's device for it."""
 
@@ -212,13 +215,19 @@ class Tokens(Protocol):
 
 
 class Invites(Protocol):
-    """Invitations to enrol. None is ever deleted: a second use of an old one is told from a mistyped one."""
+    """Invitations to enrol. They are kept for a while after their end: a second use is told from a mistyped one."""
 
     async def save(self, invite: Invite) -> None:
         """Insert, or replace."""
 
+    async def get(self, invite: str, *, lock: bool = False) -> Invite | None:
+        """Read one by id."""
+
     async def find(self, hashed: str, *, lock: bool = False) -> Invite | None:
         """Read the one with a secret of this hash."""
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` that ended before a time, those that ended first; return how many."""
 
     async def all(self) -> tuple[Invite, ...]:
         """List them, newest first."""
@@ -244,6 +253,9 @@ class Members(Protocol):
 
     async def revoke(self, device: DeviceId, at: datetime) -> None:
         """Revoke all that a device has by now."""
+
+    async def all(self) -> tuple[Member, ...]:
+        """List every device that was enrolled, by id."""
 
     async def barred(self, since: datetime) -> tuple[Barred, dict[str, DeviceId]]:
         """Say who is shut out, leaving out certificates that ended before `since`; and whose each serial is."""

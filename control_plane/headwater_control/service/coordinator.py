@@ -14,6 +14,7 @@ from headwater_control.core.runs import RunState
 from headwater_control.ports import Busy, Fenced, Ring
 from headwater_control.service import deployments
 from headwater_control.service.bells import Bell
+from headwater_control.service.enrolment import forget_invites
 from headwater_control.service.lookup import find_run
 from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.snapshots import load_manifest, load_snapshot
@@ -80,7 +81,10 @@ class Coordinator:
             return tuple(run.id for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)))
 
     async def _heal(self) -> None:
-        """Undo what crashes and broken uploads left: blobs that no row needs, and devices that missed a message."""
+        """Undo what crashes and broken uploads left: blobs that no row needs, and devices that missed a message.
+
+        Rows that nobody asks for any more go too.
+        """
         async with self._world.store.read() as tx:
             live = await tx.live_blobs()
             fleet = await tx.devices.matching()
@@ -88,6 +92,7 @@ class Coordinator:
         behind = [Ring(device.id, device.revision) for device in fleet if device.held_revision < device.revision]
         if behind:
             await self._world.publisher.publish(behind)
+        await forget_invites(self._world)
 
     async def _drive(self, run: RunId) -> None:
         """Lead a run until it has ended. Trouble is told and tried again, ever more rarely: all state is stored."""

@@ -35,11 +35,13 @@ async def offer(world: World, offer: Offer) -> Receipt | Expected:
     now = world.clock.now()
     async with world.store.read() as tx:
         task = await tx.tasks.get(offer.task)
-        if (receipt := await _final(tx, task, offer)) or task is None:
-            return receipt or _unknown(offer)
-        run = await find_run(tx, task.run)
-        elements = (await find_model(tx, run.spec.model)).elements
-        problem = await _objection(tx, task, offer, elements)
+        receipt = await _final(tx, task, offer)
+        if receipt is None and task is not None:
+            run = await find_run(tx, task.run)
+            elements = (await find_model(tx, run.spec.model)).elements
+            problem = await _objection(tx, task, offer, elements)
+    if receipt is not None or task is None:
+        return await _told(world, task, receipt or _unknown(offer))
     if problem:
         return await _refuse(world, offer, problem)
     if (now - (task.progress_at or task.opened_at)).total_seconds() > world.settings.heartbeat_busy_s:
@@ -115,7 +117,18 @@ async def _record(world: World, offer: Offer, blob: Blob) -> Receipt:
         task = await unit.tx.tasks.get(offer.task)
         if closed and task is not None:
             unit.reported.append(task.run)
-        return await _final(unit.tx, task, offer) or _unknown(offer)
+        receipt = await _final(unit.tx, task, offer) or _unknown(offer)
+        if receipt.kind is ReceiptKind.TOO_LATE:
+            await unit.tx.tasks.late(offer.task, world.clock.now())
+        return receipt
+
+
+async def _told(world: World, task: TaskRecord | None, receipt: Receipt) -> Receipt:
+    """Give a final receipt; the first that says "too late" is counted."""
+    if task is not None and receipt.kind is ReceiptKind.TOO_LATE and task.late_at is None:
+        async with world.store.write() as tx:
+            await tx.tasks.late(task.id, world.clock.now())
+    return receipt
 
 
 async def _final(tx: Transaction, task: TaskRecord | None, offer: Offer) -> Receipt | None:

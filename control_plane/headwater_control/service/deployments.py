@@ -41,8 +41,9 @@ async def supersede(tx: Transaction, device: DeviceId, rollout: Rollout, at: dat
 
 async def join(world: World, unit: Work, device: Device, at: datetime) -> None:
     """Give a device that has just registered its share of the rollouts that run."""
-    held = {record.model: record.generation for record in await unit.tx.rollouts.desired(device.id)}
-    for rollout in meant_for(device.labels, await unit.tx.rollouts.all()):
+    running = meant_for(device.labels, await unit.tx.rollouts.all())
+    held = {record.model: record.generation for record in await unit.tx.rollouts.desired(device.id)} if running else {}
+    for rollout in running:
         if held.get(rollout.model, -1) < rollout.generation:
             record = await supersede(unit.tx, device.id, rollout, at)
             await unit.tx.rollouts.save_deployment(record)

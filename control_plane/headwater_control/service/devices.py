@@ -7,18 +7,55 @@ from datetime import datetime
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Hello, Progress
 
-from headwater_control.core.fleet import Beat, Device, Patience, is_online, registered, with_presence
-from headwater_control.core.identity import labelled
+from headwater_control.core.fleet import (
+    Beat,
+    Device,
+    DeviceState,
+    Patience,
+    is_online,
+    registered,
+    state_of,
+    with_presence,
+)
+from headwater_control.core.identity import Certificate, Member, Standing, labelled
 from headwater_control.core.rollout import DeploymentRecord
 from headwater_control.core.runs import RoundState, Run, RunState, TaskRecord
-from headwater_control.core.scheduler import obstacle
+from headwater_control.core.scheduler import obstacle, unready
 from headwater_control.ports import Labels, Transaction
 from headwater_control.service.authority import principal, sees
 from headwater_control.service.deployments import join
 from headwater_control.service.errors import NotFound
 from headwater_control.service.lookup import find_model, read_manifest
-from headwater_control.service.work import work
+from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A device's Hello; `hello_hash` is the SHA-256 (hex) of its bytes."""
+
+    device: DeviceId
+    hello: Hello
+    hello_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A birth, a goodbye or a last will."""
+
+    device: DeviceId
+    online: bool
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A device as it is listed. Of one that has not `registered` no more is known than its enrolment tells."""
+
+    device: Device
+    state: DeviceState
+    registered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +63,8 @@ class DeviceView:
     """A device as an operator sees it. `why_not_training` is empty while it has open tasks."""
 
     device: Device
+    state: DeviceState
+    registered: bool
     tasks: tuple[TaskRecord, ...]  # open ones
     deployments: tuple[DeploymentRecord, ...]  # what it should have installed
     why_not_training: tuple[str, ...]
@@ -39,44 +78,62 @@ async def register(world: World, device: DeviceId, hello: Hello, hello_hash: str
 
     One of an older epoch is ignored, and of a device that is shut out.
     """
-    now = world.clock.now()
-    async with work(world) as unit:
-        standing = await unit.tx.members.standing(device)
-        if standing is not None and standing.disabled_at is not None:
-            return
-        if standing is not None:
-            hello = replace(hello, labels=labelled(hello.labels, standing.labels))
-        known = await unit.tx.devices.get(device, lock=True)
-        now_known = registered(known, device, hello, hello_hash, now)
-        if now_known is known:
-            return
-        await unit.tx.devices.save(now_known)
-        await join(world, unit, now_known, now)
-        unit.fleet_changed = True
+    await arrive(world, [Registration(device, hello, hello_hash)])
 
 
 async def presence(world: World, device: DeviceId, online: bool, epoch: int, seq: int) -> None:
     """Take in a birth, goodbye or last will: the highest (epoch, seq) wins. Of an unknown device: nothing."""
-    if online and device in world.roll.barred.devices:
-        return
+    await arrive(world, [Sign(device, online, epoch, seq)])
+
+
+async def arrive(world: World, arrivals: Sequence[Registration | Sign]) -> None:
+    """Take in many of both in their order, in one transaction: a fleet that comes back at once costs few commits."""
     async with work(world) as unit:
-        known = await unit.tx.devices.get(device, lock=True)
-        if known is None:
-            return
-        changed = with_presence(known, online, epoch, seq, world.clock.now())
-        if changed is not known:
-            await unit.tx.devices.save(changed)
-            unit.fleet_changed = changed.online != known.online
+        for arrival in arrivals:
+            if isinstance(arrival, Registration):
+                await _register(world, unit, arrival)
+            else:
+                await _sign(world, unit, arrival)
+
+
+async def _register(world: World, unit: Work, new: Registration) -> None:
+    now, hello = world.clock.now(), new.hello
+    standing = await unit.tx.members.standing(new.device)
+    if standing is not None and standing.disabled_at is not None:
+        return
+    if standing is not None:
+        hello = replace(hello, labels=labelled(hello.labels, standing.labels))
+    known = await unit.tx.devices.get(new.device, lock=True)
+    now_known = registered(known, new.device, hello, new.hello_hash, now)
+    if now_known is known:
+        return
+    if known is None:
+        now_known = replace(now_known, revision=world.settings.first_revision)
+    await unit.tx.devices.save(now_known)
+    await join(world, unit, now_known, now)
+    unit.fleet_changed = True
+
+
+async def _sign(world: World, unit: Work, sign: Sign) -> None:
+    if sign.online and sign.device in world.roll.barred.devices:
+        return
+    known = await unit.tx.devices.get(sign.device, lock=True)
+    if known is None:
+        return
+    changed = with_presence(known, sign.online, sign.epoch, sign.seq, world.clock.now())
+    if changed is not known:
+        await unit.tx.devices.save(changed)
+        unit.fleet_changed |= changed.online != known.online
 
 
 async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, ...]]]) -> None:
-    """Take in many heartbeats at once; ring those devices that are behind, or unknown, to come and sync."""
+    """Take in many heartbeats at once; ring the devices that are behind, unknown, or have changed, to come and sync."""
     progress = [(beat.device, line) for beat, lines in beats for line in lines]
     async with work(world) as unit:
         known = await unit.tx.devices.several({beat.device for beat, _ in beats})
         for beat, _ in beats:
             device = known.get(beat.device)
-            if device is None or beat.revision < device.revision:
+            if device is None or beat.revision < device.revision or not device.hello_hash.startswith(beat.hello):
                 unit.ring(beat.device, device.revision if device else 0)
             unit.fleet_changed |= device is not None and not device.online
         if progress:  # tasks before devices, as everywhere: see docs/adr/0003-store.md
@@ -86,35 +143,61 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
         world.bells.ring_watchers()
 
 
-async def list_devices(world: World, labels: Labels = ()) -> tuple[Device, ...]:
-    """List the devices with all of `labels`, by id."""
+async def list_devices(world: World, labels: Labels = ()) -> tuple[Listed, ...]:
+    """List the devices with all of `labels`, by id: those that registered, and those that were enrolled and did not."""
+    wanted, now = {*labels, *principal().labels}, world.clock.now()
     async with world.store.read() as tx:
-        return await tx.devices.matching(tuple(sorted({*labels, *principal().labels})))
+        found = await tx.devices.matching(tuple(sorted(wanted)))
+        members = {member.standing.device: member for member in await tx.members.all()}
+        here = {device.id for device in found}
+        absent = [member.standing for member in members.values() if member.standing.device not in here]
+        elsewhere = await tx.devices.several({each.device for each in absent if wanted <= set(each.labels)})
+    listed = [Listed(device, state_of(device, members.get(device.id), now), True) for device in found]
+    for standing in absent:
+        if wanted <= set(standing.labels) and standing.device not in elsewhere:
+            state = state_of(None, members[standing.device], now)
+            listed.append(Listed(_unregistered(standing), state, False))
+    return tuple(sorted(listed, key=lambda each: each.device.id))
 
 
 async def show_device(world: World, device: DeviceId) -> DeviceView:
     """Show one; raise `NotFound`."""
     async with world.store.read() as tx:
-        found = await tx.devices.get(device)
+        known = await tx.devices.get(device)
+        standing = await tx.members.standing(device)
+        found = known or (_unregistered(standing) if standing else None)
         if found is None or not sees(found.labels):
-            raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those that registered")
+            raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those there are")
         tasks = await tx.tasks.open_of(device)
         deployments = await tx.rollouts.desired(device)
-        standing = await tx.members.standing(device)
         certificates = await tx.members.certificates(device)
         why = () if tasks else await _why_not_training(world, tx, found)
-    disabled_at = standing.disabled_at if standing else None
-    if disabled_at is not None:
+    state = state_of(known, _member(standing, certificates), world.clock.now())
+    if state is DeviceState.DISABLED:
         why = ("an operator has shut it out: `headwater device enable` lets it in again",)
+    elif known is None:
+        why = ("it was enrolled, but its agent never came: start it there, by `headwater-agent run`",)
     return DeviceView(
         device=found,
+        state=state,
+        registered=known is not None,
         tasks=tasks,
         deployments=deployments,
         why_not_training=why,
         certificate_ends=certificates[0].ends if certificates else None,
-        disabled_at=disabled_at,
+        disabled_at=standing.disabled_at if standing else None,
         disabled_reason=standing.reason if standing else "",
     )
+
+
+def _unregistered(standing: Standing) -> Device:
+    """Say what is known of a device that was enrolled and never registered."""
+    return Device(standing.device, standing.enrolled_at, standing.labels)
+
+
+def _member(standing: Standing | None, certificates: Sequence[Certificate]) -> Member | None:
+    good = [one.ends for one in certificates if one.revoked_at is None]
+    return None if standing is None else Member(standing, max(good, default=None))
 
 
 async def _why_not_training(world: World, tx: Transaction, device: Device) -> tuple[str, ...]:
@@ -125,6 +208,8 @@ async def _why_not_training(world: World, tx: Transaction, device: Device) -> tu
         since = device.presence_at if not device.online else device.last_seen
         heard = "has not been heard of" if device.online else "is offline"
         reasons.append(f"it {heard} since {since:%Y-%m-%d %H:%M:%S} UTC" if since else f"it {heard}")
+    elif held_back := unready(device):
+        reasons.append(held_back.detail)
     runs = [run for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)) if sees(run.spec.cohort)]
     if not runs:
         return (*reasons, "no run is asking: start one with `headwater run start`")

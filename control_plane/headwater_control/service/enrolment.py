@@ -1,6 +1,6 @@
-"""Use cases around a box's certificate: invite, enrol, renew."""
+"""Use cases around a box's certificate: invite (and withdraw that), enrol, renew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -14,24 +14,28 @@ from headwater_control.core.identity import (
     A_DAY,
     ANY,
     GRACE,
+    KEPT,
     Certificate,
     Invite,
+    InviteState,
     Standing,
     admitted,
     hashed,
     occupied,
     too_often,
     unusable,
+    worth_telling,
 )
 from headwater_control.ports import Issued, NotOurs, Transaction
 from headwater_control.service.authority import must_reach, principal, sees
 from headwater_control.service.caller import caller
-from headwater_control.service.errors import Conflict, Forbidden, Invalid
+from headwater_control.service.errors import Conflict, Forbidden, Invalid, NotFound
 from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
 
-_TTL_MOST = timedelta(days=30)
+TTL_MOST = timedelta(days=30)
 _USES_MOST = 100_000
+_FORGOTTEN_AT_ONCE = 1_000  # invitations: whoever else writes waits meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,8 @@ async def invite(
     world: World, *, device: str = ANY, labels: Mapping[str, str] | None = None, uses: int = 1, ttl: timedelta
 ) -> tuple[Invite, bytes]:
     """Make an invitation; give it with its secret, which is kept nowhere. Raises `Invalid`."""
-    if not timedelta(0) < ttl <= _TTL_MOST:
-        raise Invalid(f"an invitation is good for at most {_TTL_MOST.days} days")
+    if not timedelta(0) < ttl <= TTL_MOST:
+        raise Invalid(f"an invitation is good for at most {TTL_MOST.days} days")
     if not 1 <= uses <= _USES_MOST:
         raise Invalid(f"an invitation is for 1 to {_USES_MOST} uses")
     if device and uses != 1:
@@ -76,8 +80,39 @@ async def invite(
         if device:
             await _must_reach_present(unit.tx, made.device)
         await unit.tx.invites.save(made)
-        unit.deeds.append(deed("device.invite", made.id, None, replace(made, hash="")))
+        unit.deeds.append(deed("device.invite", made.id, None, _public(made)))
     return made, secret
+
+
+async def uninvite(world: World, invite: str) -> Invite:
+    """Withdraw an invitation: from now on it admits nobody; once is enough.
+
+    Whom it let in already stays. Raises `NotFound`, or `Conflict` if it admits nobody anyway.
+    """
+    now = world.clock.now()
+    async with work(world) as unit:
+        found = await unit.tx.invites.get(invite, lock=True)
+        if found is None or not sees(found.labels):
+            raise NotFound(f"there is no invitation {invite[:80]!r}: `headwater device invites` shows them by id")
+        match found.state(now):
+            case InviteState.WITHDRAWN:
+                return found
+            case InviteState.USED | InviteState.EXPIRED:
+                raise Conflict(
+                    f"there is nothing to withdraw: {unusable(found, now)}. To shut a box out that came in by it: "
+                    "`headwater device disable`"
+                )
+            case InviteState.OPEN:
+                withdrawn = replace(found, ended_at=now)
+        await unit.tx.invites.save(withdrawn)
+        unit.deeds.append(deed("device.uninvite", invite, _public(found), _public(withdrawn)))
+    return withdrawn
+
+
+async def forget_invites(world: World) -> None:
+    """Delete invitations that ended long ago, so many at a time: the next ones' turn comes with the next call."""
+    async with world.store.write() as tx:
+        await tx.invites.forget(world.clock.now() - KEPT, _FORGOTTEN_AT_ONCE)
 
 
 async def enroll(world: World, secret: bytes, wish: str, csr: bytes, *, insists: bool = False) -> Issued:
@@ -153,42 +188,64 @@ async def list_invites(world: World) -> tuple[Invite, ...]:
 
 async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, world: World) -> str:
     """Enrol a box, or say why it may not be; the audit log has either."""
-    device = record.device
+    device, now = record.device, world.clock.now()
     standing = await unit.tx.members.standing(device, lock=True)
     before = await unit.tx.members.certificates(device)
-    again = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
-    if again and standing is not None and standing.disabled_at is None and not too_often(before, world.clock.now()):
+    asked_before = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
+    enabled = standing is not None and standing.disabled_at is None
+    withdrawn = found.state(now) is InviteState.WITHDRAWN
+    if asked_before and enabled and not withdrawn and not too_often(before, now):
         await unit.tx.members.certify(record)
         return ""
-    if problem := unusable(found, world.clock.now()) or occupied(found, device, standing):
-        unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, problem)))
+    if problem := unusable(found, now) or occupied(found, device, standing):
+        if worth_telling(times := world.refusals.count(found.id)):
+            unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, problem, times)))
         return problem
-    used, now_stands = admitted(found, device, standing, world.clock.now())
+    used, now_stands = admitted(found, device, standing, now)
     await unit.tx.invites.save(used)
     await unit.tx.members.save(now_stands)
     if standing is None and await unit.tx.members.certificates(device):  # there was no row to lock
         raise Conflict(f"another box was enrolled as {device} just now: choose another id")
-    await unit.tx.members.revoke(device, world.clock.now())  # the box that this one takes the place of
+    await unit.tx.members.revoke(device, now)  # the box that this one takes the place of
     await unit.tx.members.certify(record)
-    unit.deeds.append(deed("device.enroll", device, standing, Admission(found.id, record.serial, now_stands.labels)))
+    admission = Admission(found.id, record.serial, now_stands.labels)
+    if standing is None:
+        unit.deeds.append(deed("device.enroll", device, None, admission))
+    else:
+        unit.deeds.append(deed("device.replace", device, _former(before, standing), admission))
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the audit log tells of an enrolment."""
+    """What the audit log tells of an enrolment; of a box that another one replaces, how that had come in."""
 
     invite: str
-    serial: str
+    serial: str  # of its newest certificate
     labels: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the audit log tells of one that was refused."""
+    """What the audit log tells of one that was refused; `times` counts those of the invitation that it folds."""
 
     invite: str
     reason: str
+    times: int
+
+
+def _former(certificates: Sequence[Certificate], standing: Standing) -> Admission:
+    """Say how the box came in whose place is taken; without a certificate (it was never enrolled), by nothing."""
+    newest = next(iter(certificates), None)
+    if newest is None:
+        return Admission("", "", standing.labels)
+    invite = next((one.invite for one in certificates if one.key == newest.key and one.invite), "")
+    return Admission(invite, newest.serial, standing.labels)
+
+
+def _public(invite: Invite) -> Invite:
+    """Leave out what the secret could be checked against."""
+    return replace(invite, hash="")
 
 
 async def _shut_out(tx: Transaction, device: DeviceId, serial: str, standing: Standing | None) -> str:

@@ -67,7 +67,7 @@ async def _standing(tx: Transaction, device: DeviceId) -> Standing:
     if standing is not None:
         return standing
     if known is None:
-        raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those that registered")
+        raise NotFound(f"there is no device {device[:80]!r}: `headwater device list` shows those there are")
     return Standing(device, known.registered_at)
 
 

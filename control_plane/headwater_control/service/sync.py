@@ -1,12 +1,14 @@
 """The use case behind Gateway.Sync: the agent says what it holds; the answer is what it should hold."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from headwater_wire.eras import next_era
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Evaluated, Failed, Progress, Rejected, SyncAnswer, SyncRequest, TaskReport
 
-from headwater_control.core.fleet import Beat
+from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.runs import TaskRecord, TaskState
 from headwater_control.service.assignments import spell_tasks
 from headwater_control.service.deltas import implausible
@@ -14,12 +16,29 @@ from headwater_control.service.deployments import desired, note_report
 from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
 
+_NO_REVISION = 1 << 62  # from here on: what no control plane has told
+
 
 async def sync(world: World, request: SyncRequest) -> SyncAnswer:
     """Apply the reports, commit, answer. May be repeated: what was reported before changes nothing."""
+    return (await syncs(world, [request]))[0]
+
+
+async def syncs(world: World, requests: Sequence[SyncRequest]) -> tuple[SyncAnswer, ...]:
+    """Do so for many devices in one transaction: a fleet that comes back at once costs few commits."""
     now = world.clock.now()
+    async with work(world) as unit:
+        # Read first: a revision older than the rest of the answer heals, a newer one would hide what it lacks.
+        known = await unit.tx.devices.several({request.device for request in requests})
+        answers = [await _answer(world, unit, request, known.get(request.device), now) for request in requests]
+        beats = [Beat(each.device, each.epoch, each.revision, now) for each in requests if each.device in known]
+        await unit.tx.devices.touch(beats)  # tasks before devices
+    return tuple(answers)
+
+
+async def _answer(world: World, unit: Work, request: SyncRequest, device: Device | None, now: datetime) -> SyncAnswer:
     answer = SyncAnswer(
-        revision=0,
+        revision=request.revision,  # so that it shows it again once it is known, and what it knows more is noticed
         server_time_ms=int(now.timestamp() * 1000),
         epoch=request.epoch,
         hello_wanted=True,
@@ -27,28 +46,34 @@ async def sync(world: World, request: SyncRequest) -> SyncAnswer:
         deployments=(),
         heartbeat_s=world.settings.heartbeat_idle_s,
     )
-    async with work(world) as unit:
-        # Read first: a revision older than the rest of the answer heals, a newer one would hide what it lacks.
-        device = await unit.tx.devices.get(request.device)
-        if device is None:
-            return answer
-        unit.fleet_changed = not device.online
-        for report in sorted(request.reports, key=lambda report: report.task):
-            await _apply(unit, device.id, report, now)
-        for deployment in request.deployments:
-            await note_report(unit, device.id, deployment, now)
-        records = await unit.tx.tasks.open_of(device.id)
-        await unit.tx.tasks.note(_news(device.id, request, records), now)
-        await unit.tx.devices.touch([Beat(device.id, request.epoch, request.revision, now)])  # tasks before devices
-        return replace(
-            answer,
-            revision=device.revision,
-            epoch=max(device.epoch, request.epoch),
-            hello_wanted=device.hello_hash != request.hello_hash,
-            tasks=await spell_tasks(unit.tx, records),
-            deployments=await desired(world, unit.tx, device.id),
-            heartbeat_s=world.settings.heartbeat_busy_s if records else world.settings.heartbeat_idle_s,
-        )
+    if device is None:
+        return answer
+    unit.fleet_changed |= not device.online
+    for report in sorted(request.reports, key=lambda report: report.task):
+        await _apply(unit, device.id, report, now)
+    for deployment in request.deployments:
+        await note_report(unit, device.id, deployment, now)
+    records = await unit.tx.tasks.open_of(device.id)
+    await unit.tx.tasks.note(_news(device.id, request, records), now)
+    return replace(
+        answer,
+        revision=await _agreed(unit, device, request.revision),
+        epoch=max(device.epoch, request.epoch),
+        hello_wanted=device.hello_hash != request.hello_hash,
+        tasks=await spell_tasks(unit.tx, records),
+        deployments=await desired(world, unit.tx, device.id),
+        heartbeat_s=world.settings.heartbeat_busy_s if records else world.settings.heartbeat_idle_s,
+    )
+
+
+async def _agreed(unit: Work, device: Device, shown: int) -> int:
+    """Give the device's revision; one that shows a later one was told it by a database that is lost: an era begins."""
+    if not device.revision < shown < _NO_REVISION:
+        return device.revision
+    locked = await unit.tx.devices.get(device.id, lock=True) or device
+    begun = replace(locked, revision=max(locked.revision, next_era(shown)))
+    await unit.tx.devices.save(begun)
+    return begun.revision
 
 
 def _news(

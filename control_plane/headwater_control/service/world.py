@@ -8,6 +8,7 @@ from headwater_control.service.bells import Bells
 from headwater_control.service.holds import Holds
 from headwater_control.service.mismatches import Mismatches
 from headwater_control.service.nonces import Nonces
+from headwater_control.service.refusals import Refusals
 from headwater_control.service.roll import Roll
 
 
@@ -22,6 +23,7 @@ class Settings:
     silence_s: float = 180.0  # one that claims to be online but is not heard of for so long is not waited for either
     lease_ttl_s: float = 8.0  # after a crash nobody leads for so long
     enrolment: str = ""  # host:port where boxes enrol; "": nowhere, since there is no TLS
+    first_revision: int = 0  # of a device that registers: beyond all that it was told before the last restore
     tolerance: float = 1e-3  # of a version's self-check on a box: |got - want| ≤ tolerance · (1 + |want|)
 
 
@@ -42,4 +44,5 @@ class World:
     holds: Holds = field(default_factory=Holds)
     mismatches: Mismatches = field(default_factory=Mismatches)
     nonces: Nonces = field(default_factory=Nonces)
+    refusals: Refusals = field(default_factory=Refusals)
     roll: Roll = field(default_factory=Roll)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headwater_wire.v1 import gateway_pb2 as headwater__wire_dot_v1_dot_gateway__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headwater_wire/v1/enrolment.proto\x12\x0cheadwater.v1\x1a\x1fheadwater_wire/v1/gateway.proto\"B\n\nInvitation\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\"\x10\n\x0e\x41nchorsRequest\"\x1f\n\x0f\x41nchorsResponse\x12\x0c\n\x04root\x18\x01 \x01(\x0c\"M\n\rEnrollRequest\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x0f\n\x07insists\x18\x04 \x01(\x08\"\x12\n\x10\x43hallengeRequest\"\"\n\x11\x43hallengeResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"L\n\x0cRenewRequest\x12\r\n\x05\x63hain\x18\x01 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"|\n\x08Identity\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x63hain\x18\x02 \x01(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\"\n\x04keys\x18\x04 \x01(\x0b\x32\x14.headwater.v1.KeySet\x12\x0f\n\x07gateway\x18\x05 \x01(\t\x12\x0e\n\x06\x62roker\x18\x06 \x01(\t2\x9d\x02\n\tEnrolment\x12\x46\n\x07\x41nchors\x12\x1c.headwater.v1.AnchorsRequest\x1a\x1d.headwater.v1.AnchorsResponse\x12=\n\x06\x45nroll\x12\x1b.headwater.v1.EnrollRequest\x1a\x16.headwater.v1.Identity\x12L\n\tChallenge\x12\x1e.headwater.v1.ChallengeRequest\x1a\x1f.headwater.v1.ChallengeResponse\x12;\n\x05Renew\x12\x1a.headwater.v1.RenewRequest\x1a\x16.headwater.v1.Identityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headwater_wire/v1/enrolment.proto\x12\x0cheadwater.v1\x1a\x1fheadwater_wire/v1/gateway.proto\"B\n\nInvitation\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\"\x10\n\x0e\x41nchorsRequest\"\x1f\n\x0f\x41nchorsResponse\x12\x0c\n\x04root\x18\x01 \x01(\x0c\"M\n\rEnrollRequest\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x0f\n\x07insists\x18\x04 \x01(\x08\"\x12\n\x10\x43hallengeRequest\":\n\x11\x43hallengeResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x16\n\x0eserver_time_ms\x18\x02 \x01(\x03\"L\n\x0cRenewRequest\x12\r\n\x05\x63hain\x18\x01 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"|\n\x08Identity\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x63hain\x18\x02 \x01(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\"\n\x04keys\x18\x04 \x01(\x0b\x32\x14.headwater.v1.KeySet\x12\x0f\n\x07gateway\x18\x05 \x01(\t\x12\x0e\n\x06\x62roker\x18\x06 \x01(\t2\x9d\x02\n\tEnrolment\x12\x46\n\x07\x41nchors\x12\x1c.headwater.v1.AnchorsRequest\x1a\x1d.headwater.v1.AnchorsResponse\x12=\n\x06\x45nroll\x12\x1b.headwater.v1.EnrollRequest\x1a\x16.headwater.v1.Identity\x12L\n\tChallenge\x12\x1e.headwater.v1.ChallengeRequest\x1a\x1f.headwater.v1.ChallengeResponse\x12;\n\x05Renew\x12\x1a.headwater.v1.RenewRequest\x1a\x16.headwater.v1.Identityb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,11 +43,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHALLENGEREQUEST']._serialized_start=282
   _globals['_CHALLENGEREQUEST']._serialized_end=300
   _globals['_CHALLENGERESPONSE']._serialized_start=302
-  _globals['_CHALLENGERESPONSE']._serialized_end=336
-  _globals['_RENEWREQUEST']._serialized_start=338
-  _globals['_RENEWREQUEST']._serialized_end=414
-  _globals['_IDENTITY']._serialized_start=416
-  _globals['_IDENTITY']._serialized_end=540
-  _globals['_ENROLMENT']._serialized_start=543
-  _globals['_ENROLMENT']._serialized_end=828
+  _globals['_CHALLENGERESPONSE']._serialized_end=360
+  _globals['_RENEWREQUEST']._serialized_start=362
+  _globals['_RENEWREQUEST']._serialized_end=438
+  _globals['_IDENTITY']._serialized_start=440
+  _globals['_IDENTITY']._serialized_end=564
+  _globals['_ENROLMENT']._serialized_start=567
+  _globals['_ENROLMENT']._serialized_end=852
 # @@protoc_insertion_point(module_scope)

@@ -43,10 +43,12 @@ class ChallengeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ChallengeResponse(_message.Message):
-    __slots__ = ("nonce",)
+    __slots__ = ("nonce", "server_time_ms")
     NONCE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     nonce: bytes
-    def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+    server_time_ms: int
+    def __init__(self, nonce: _Optional[bytes] = ..., server_time_ms: _Optional[int] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("chain", "csr", "nonce", "signature")

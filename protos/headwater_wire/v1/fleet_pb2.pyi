@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ConditionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONDITION_STATE_UNSPECIFIED: _ClassVar[ConditionState]
+    OK: _ClassVar[ConditionState]
+    UNMET: _ClassVar[ConditionState]
+
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PHASE_UNSPECIFIED: _ClassVar[Phase]
@@ -15,6 +21,9 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRAINING: _ClassVar[Phase]
     SPOOLED: _ClassVar[Phase]
     UPLOADING: _ClassVar[Phase]
+CONDITION_STATE_UNSPECIFIED: ConditionState
+OK: ConditionState
+UNMET: ConditionState
 PHASE_UNSPECIFIED: Phase
 ACCEPTED: Phase
 FETCHING: Phase
@@ -41,7 +50,7 @@ class Presence(_message.Message):
     def __init__(self, online: _Optional[bool] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("epoch", "inventory", "labels", "datasets", "engines", "unconfined")
+    __slots__ = ("epoch", "inventory", "labels", "datasets", "engines", "unconfined", "conditions")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,13 +64,25 @@ class Hello(_message.Message):
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     ENGINES_FIELD_NUMBER: _ClassVar[int]
     UNCONFINED_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     inventory: Inventory
     labels: _containers.ScalarMap[str, str]
     datasets: _containers.RepeatedCompositeFieldContainer[Dataset]
     engines: _containers.RepeatedScalarFieldContainer[str]
     unconfined: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, epoch: _Optional[int] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., unconfined: _Optional[_Iterable[str]] = ...) -> None: ...
+    conditions: _containers.RepeatedCompositeFieldContainer[Condition]
+    def __init__(self, epoch: _Optional[int] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., unconfined: _Optional[_Iterable[str]] = ..., conditions: _Optional[_Iterable[_Union[Condition, _Mapping]]] = ...) -> None: ...
+
+class Condition(_message.Message):
+    __slots__ = ("name", "state", "why")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: ConditionState
+    why: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ConditionState, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Inventory(_message.Message):
     __slots__ = ("hostname", "machine", "system", "cpus", "memory_bytes", "disk_free_bytes", "agent_version", "python_version")
@@ -122,14 +143,16 @@ class Progress(_message.Message):
     def __init__(self, task: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., waiting_for: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("epoch", "revision", "progress")
+    __slots__ = ("epoch", "revision", "progress", "hello")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    HELLO_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     revision: int
     progress: _containers.RepeatedCompositeFieldContainer[Progress]
-    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ...) -> None: ...
+    hello: str
+    def __init__(self, epoch: _Optional[int] = ..., revision: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., hello: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("train", "epochs", "batch_size", "learning_rate", "seed", "holdout", "threads", "codec", "momentum", "beta1", "beta2", "epsilon", "weight_decay", "clip_norm", "proximal")

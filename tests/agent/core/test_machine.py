@@ -287,14 +287,24 @@ def test_a_training_that_died_with_the_agent_was_an_attempt() -> None:
         session, commands = after(on.Fetched(T1.id), session=session)
         assert commands == (do.Train(T1, attempt),)
         session, commands = resume(session, at_s=0.0)
-    assert set(commands) == {do.Sync()}
+    assert set(commands) == {do.StopTraining(T1.id), do.Sync()}, "its checkpoints go with it"
     assert isinstance(session.reports[0].outcome, Failed) and session.denied
+    assert "not try this model on this data again for a day" in session.reports[0].outcome.reason
+
+
+def test_what_was_denied_is_not_tried_for_another_task_that_is_held_already() -> None:
+    """Else a box with many tasks of one model would die of it three times for each."""
+    session, _ = after(on.Assigned(2, task("t2")), session=TRAINING)
+    for attempt in (1, 2, 3):
+        session, commands = after(on.WorkerDied(T1.id, attempt, "signal 9"), session=session)
+    assert not session.held and do.Fetch(task("t2")) not in commands
+    assert [type(report.outcome) for report in session.reports] == [Failed, Rejected]
 
 
 def test_a_stop_in_good_order_is_no_attempt() -> None:
     """Nobody can keep a task from its end by restarting the service."""
     session, _ = resume(stand_down(TRAINING), at_s=0.0)
-    assert session.held[0].attempts == 0
+    assert session.held[0].tries == 0
 
 
 def test_a_restart_offers_what_is_spooled_and_installs_what_is_wanted() -> None:

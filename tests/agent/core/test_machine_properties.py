@@ -78,10 +78,20 @@ EVENT: st.SearchStrategy[on.Event] = st.one_of(
     st.builds(on.Surveyed, st.sampled_from((BOX.datasets, (), (DatasetFact(DATASET, "f2", "it is empty"),)))),
     st.builds(on.Scored, st.just(T1.id), ATTEMPT, st.just(METRICS)),
     st.builds(on.TrainingRefused, st.just(T1.id), ATTEMPT, st.just("no such column")),
+    st.builds(on.Paused, st.just(T1.id), ATTEMPT),
+    st.builds(on.ConditionsChanged, st.sampled_from(("", "it is on battery"))),
     st.builds(on.SpoolLost, st.just(T1.id), ATTEMPT, st.just("truncated")),
     st.builds(on.InstallFailed, st.just(MODEL), GENERATION, st.just("other outputs")),
 )
-OF_AN_ATTEMPT = (on.Trained, on.Scored, on.TrainingRefused, on.TrainingBroke, on.WorkerDied, on.SpoolLost)
+OF_AN_ATTEMPT = (
+    on.Trained,
+    on.Scored,
+    on.TrainingRefused,
+    on.TrainingBroke,
+    on.Paused,
+    on.WorkerDied,
+    on.SpoolLost,
+)
 
 
 class End(Enum):
@@ -247,7 +257,7 @@ class Chaos:
     def run(self, steps: int) -> None:
         """Let so many things happen, then nothing bad any more."""
         self.world.boot()
-        deeds = [self.assign, self.withdraw, self.deploy, self.lose, self.crash, self.survey]
+        deeds = [self.assign, self.withdraw, self.deploy, self.lose, self.crash, self.survey, self.turn]
         deeds += 4 * [self.deliver, self.answer] + 10 * [self.work]
         for _ in range(steps):
             self.chance.choice(deeds)()
@@ -297,6 +307,9 @@ class Chaos:
 
     def survey(self) -> None:
         self.world.happen(on.Surveyed((DatasetFact(DATASET, self.chance.choice(("f1", "f2"))),)))
+
+    def turn(self) -> None:
+        self.world.happen(on.ConditionsChanged(self.chance.choice(("", "it is on battery", "it is hot"))))
 
     def crash(self) -> None:
         if self.chance.random() < 0.5:

@@ -6,13 +6,13 @@ from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.machine import resume, step
 from headwater_agent.core.policy import MB, Floor, Limits, Policy
-from headwater_agent.core.session import DAY_MS, Box, DatasetFact, Sent, ServerTime, Session
+from headwater_agent.core.session import DAY_MS, Box, DatasetFact, InstallState, Sent, ServerTime, Session
 from headwater_wire.messages import Blob, Plan, Rejected, Task
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
-from tests.fakes.agent_world import METRICS
+from tests.fakes.agent_world import METRICS, deployment
 
 FIRST_DAY = ServerTime(20 * DAY_MS)
 
@@ -112,3 +112,29 @@ def test_no_day_sees_more_than_its_megabytes(sizes: list[int], finished: list[bo
                 session, _ = play(session, *trained(held.task))
                 up += held.task.base.size
     assert session.sent.size == up <= MB
+
+
+def test_a_model_that_the_owner_does_not_allow_is_not_installed() -> None:
+    """Nothing is fetched, the reason is told, and an older install that was under way is abandoned."""
+    wanted = deployment(2)
+    session, commands = play(box(Policy(general=Limits(models=("other",)))), on.DeploymentWanted(1, wanted))
+    assert commands == (do.Sync(),)
+    assert [(told.installed, told.generation) for told in session.install_reports] == [(False, 2)]
+    assert f"policy.models does not name '{wanted.model}'" in session.install_reports[0].problem
+    assert play(session, on.DeploymentWanted(2, wanted))[1] == (), "told once"
+    allowed, commands = play(box(Policy(general=Limits(models=(wanted.model,)))), on.DeploymentWanted(1, wanted))
+    assert commands == (do.Install(wanted),)
+    stricter = replace(allowed, box=replace(allowed.box, policy=Policy(general=Limits(models=()))))
+    newer, commands = play(stricter, on.DeploymentWanted(2, deployment(3)))
+    assert commands == (do.AbandonInstall(wanted.model, 2), do.Sync())
+    assert [install.state for install in newer.installs] == [InstallState.FAILED]
+
+
+def test_an_install_that_waits_is_refused_by_another_policy_after_a_restart() -> None:
+    """As a task that waits is; without one it goes on."""
+    waiting, _ = play(box(Policy()), on.DeploymentWanted(1, deployment(2)))
+    assert do.Install(deployment(2)) in resume(waiting, at_s=0.0)[1]
+    stricter = replace(waiting, box=replace(waiting.box, policy=Policy(general=Limits(models=()))))
+    session, commands = resume(stricter, at_s=0.0)
+    assert not any(isinstance(command, do.Install) for command in commands) and do.Sync() in commands
+    assert session.install_reports[0].problem.startswith("this box's owner does not allow it: policy.models")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from headwater_agent.edges.children import WarmWorker, warm_worker
 from headwater_agent.ports import Died
-from headwater_agent.training.protocol import Check, Checked, DatasetConfig, Inspect, Stepped, Train
+from headwater_agent.training.protocol import Check, Checked, DatasetConfig, Inspect, Stepped, Stopped, Train
 from headwater_wire.messages import Plan
 
 from tests.fakes import agent_worker
@@ -51,6 +51,18 @@ async def test_one_child_does_many_jobs_and_steps_are_told() -> None:
     assert nice == 7
     assert steps == [Stepped(1, 2, 0.5)]
     assert not alive(first), "no child outlives the context"
+
+
+async def test_a_training_interrupted_before_its_turn_is_not_begun() -> None:
+    """Another job was being done; the next training is."""
+    async with warm_worker(command("hang"), idle_s=60, nice=0) as worker:
+        first = asyncio.create_task(worker.run(JOB, lambda step: None))
+        await asyncio.sleep(0)
+        training = asyncio.create_task(worker.run(TRAIN, lambda step: None))
+        await asyncio.sleep(0)
+        worker.interrupt()
+        first.cancel()
+        assert await training == Stopped()
 
 
 async def test_an_idle_child_is_let_go() -> None:

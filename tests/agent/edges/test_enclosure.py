@@ -41,7 +41,7 @@ def test_a_child_is_told_what_it_may_touch(tmp_path: Path, dataset: DatasetConfi
         "--confinement", "required", "--readable", str(tmp_path / "cache"), "--readable", dataset.path,
         "--output", str(tmp_path / "work"), "--memory-limit", "1073741824",
     )  # fmt: skip
-    assert replace(enclosure, mode="off").view().arguments == ("--confinement", "off")
+    assert replace(enclosure, mode="off").view().arguments == ("--confinement", "off", "--memory-limit", "1073741824")
 
 
 def test_a_view_changes_with_the_files_behind_it(tmp_path: Path, dataset: DatasetConfig) -> None:

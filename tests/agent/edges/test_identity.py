@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from headwater_agent.edges.identity import ControlPlane, Identity, NotEnrolled, Vault, place, request, tls
+from headwater_agent.edges.certificates import request
+from headwater_agent.edges.identity import ControlPlane, Identity, NotEnrolled, Vault, identify, place, tls
 from headwater_agent.ports import AgentError
 from headwater_control.edges.ca import Authority, embedded
 from headwater_wire.ids import DeviceId
@@ -37,7 +38,7 @@ def identity(authority: Authority, key: ec.EllipticCurvePrivateKey, days_ago: fl
         "control.example:8445",
         "[::1]:8883",
     )
-    return Identity(BOX, key, tuple(x509.load_pem_x509_certificates(issued.chain)), known)
+    return identify(key, x509.load_pem_x509_certificates(issued.chain), known)
 
 
 def kept(authority: Authority, folder: Path) -> tuple[Vault, Identity]:
@@ -55,7 +56,11 @@ def test_an_identity_comes_back(authority: Authority, tmp_path: Path) -> None:
     assert (found.device, found.chain, found.control_plane) == (BOX, made.chain, made.control_plane)
     assert found.key_pem == made.key_pem
     assert found.keys == {SIGNER.id: SIGNER.public}
-    assert {file.name for file in (tmp_path / "identity").iterdir()} == {"device.pem", "control-plane.json"}
+    assert {file.name for file in (tmp_path / "identity").iterdir()} == {
+        "device.pem",
+        "control-plane.json",
+        "certificate.json",
+    }
     assert tls(found.control_plane.root, vault.pem).cert_store_stats()["x509_ca"] == 1
 
 
@@ -68,8 +73,9 @@ def test_its_files_are_its_owners_alone(authority: Authority, tmp_path: Path) ->
     finally:
         os.umask(former)
     assert stat.S_IMODE((tmp_path / "identity").stat().st_mode) == 0o700
+    files = {"device.pem", "control-plane.json", "certificate.json", "device.key"}
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "identity").iterdir()}
-    assert modes == {"device.pem": 0o600, "control-plane.json": 0o600, "device.key": 0o600}
+    assert modes == dict.fromkeys(files, 0o600)
 
 
 def test_a_key_whose_enrolment_was_cut_short_is_used_again(authority: Authority, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptu
     """What can't be written now is written when there is room again; nothing is lost, and a person is told."""
     session = a_full_session()
     async with open_journal(tmp_path / "j.db", pause_s=0.01) as journal:
+        assert isinstance(journal._ledger, Ledger)
         connection = journal._ledger._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count={pages}")

@@ -59,7 +59,12 @@ class Setting:
 
 
 def make_link(
-    port: int, events: list[on.Event], vitals: list[Vitals], journal: MemoryJournal, deliver: Deliver | None = None
+    port: int,
+    events: list[on.Event],
+    vitals: list[Vitals],
+    journal: MemoryJournal,
+    deliver: Deliver | None = None,
+    registrar: Registrar | None = None,
 ) -> Link:
     """Make a link that notes what it hears."""
 
@@ -70,7 +75,7 @@ def make_link(
         Address("127.0.0.1", port),
         DEVICE,
         journal=journal,
-        registrar=Registrar(),
+        registrar=registrar or Registrar(),
         vitals=lambda: vitals[-1],
         deliver=deliver or note,
         trust=trust(),
@@ -261,6 +266,34 @@ async def test_an_announcement_repeats_the_registration(broker: int) -> None:
         await until(lambda: s.link.connected, "the connection")
         await s.link.announce()
         await until(lambda: len(s.ear.hellos) == 2, "the second registration")
+
+
+async def test_what_changes_while_the_registration_is_sent_is_announced_after_it() -> None:
+    """Else a dataset looked over at that moment would stay unknown until the next connection."""
+
+    class Looking(Registrar):
+        announcing: asyncio.Task[None] | None = None
+
+        async def hello(self, epoch: int) -> Hello:
+            told = Hello(epoch, Inventory(hostname="looking" if self.announcing is None else "found"))
+            self.announcing = self.announcing or asyncio.create_task(link.announce())
+            return told
+
+    async with serve("127.0.0.1", 0) as broker, fleet_ear(broker.port) as ear:
+        link = make_link(broker.port, [], [Vitals(0, (), 60)], MemoryJournal(), registrar=Looking())
+        running = asyncio.create_task(link.run())
+        try:
+            await until(lambda: ear.hellos and ear.hellos[-1].inventory.hostname == "found", "the second registration")
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def test_a_heartbeat_shows_which_registration_was_sent_last() -> None:
+    """The control plane rings for another, if it has lost that one."""
+    async with serve("127.0.0.1", 0) as broker, setting(broker.port) as s:
+        await until(lambda: s.ear.beats, "a heartbeat")
+        assert s.ear.beats[0].hello == s.link.hello_hash[:8] != ""
 
 
 async def test_a_second_agent_with_the_same_id_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,13 +12,14 @@ import aiomqtt
 import pytest
 from cryptography import x509
 from headwater_agent.config import Config, load
-from headwater_agent.edges.identity import Identity, NotEnrolled, Vault, request
+from headwater_agent.edges.certificates import request
+from headwater_agent.edges.identity import Identity, NotEnrolled, Vault, identify
 from headwater_agent.edges.membership import Member, Outsider, membership
 from headwater_agent.edges.uplink import GrpcUplink, open_uplink
 from headwater_agent.enrol import enrol
 from headwater_agent.ports import Unavailable
 from headwater_control.edges.keyring import Keyring
-from headwater_control.service import standing
+from headwater_control.service import keys, standing
 from headwater_wire import signing
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import SyncRequest
@@ -52,7 +53,7 @@ async def enrolled(gates: Gates, folder: Path, days_ago: float = 0) -> tuple[Con
     vault = Vault(folder / "state" / "identity")
     if days_ago:
         aged = gates.authority.device(BOX, request(identity.key, BOX), datetime.now(UTC) - timedelta(days=days_ago))
-        vault.keep(replace(identity, chain=tuple(x509.load_pem_x509_certificates(aged.chain))))
+        vault.keep(identify(identity.key, x509.load_pem_x509_certificates(aged.chain), identity.control_plane))
     return configured, vault
 
 
@@ -166,7 +167,7 @@ async def test_by_a_clock_that_is_months_fast_it_is_not_renewed_again_and_again(
 async def test_keys_learnt_by_a_sync_are_pinned_on_disk(gates: Gates, tmp_path: Path) -> None:
     """A restart knows the next key before it signs."""
     configured, vault = await enrolled(gates, tmp_path)
-    made = gates.world.keyring.rotate(gates.world.clock.now())
+    made = await keys.rotate(gates.world)
     member = Member(vault, vault.load(), configured)
     assert made not in vault.load().keys
     async with uplink_of(member) as uplink:
@@ -213,7 +214,7 @@ async def test_keys_that_cannot_be_pinned_are_learnt_by_the_next_sync(gates: Gat
     """A full disk is trouble that passes: the answer is not taken, and nothing ends."""
     configured, _ = await enrolled(gates, tmp_path)
     vault = FullDisk(tmp_path / "state" / "identity")
-    made = gates.world.keyring.rotate(gates.world.clock.now())
+    made = await keys.rotate(gates.world)
     member = Member(vault, vault.load(), configured)
     async with uplink_of(member) as uplink:
         with pytest.raises(Unavailable, match=r"keys could not be kept.*No space left"):

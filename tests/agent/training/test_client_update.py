@@ -8,7 +8,7 @@ import onnx
 import pytest
 from headwater_agent.training.client_update import steps_of, update
 from headwater_agent.training.datasets import Dataset, open_dataset
-from headwater_agent.training.engine import Batch, Score, Vector
+from headwater_agent.training.engine import Batch, Score, State, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
 from headwater_agent.training.protocol import ColumnConfig, DatasetConfig
 from headwater_wire import graphs
@@ -43,6 +43,12 @@ class Recorder:
 
     def vector(self) -> Vector:
         return self._vector.copy()
+
+    def state(self) -> State:
+        return {"parameters": self._vector}
+
+    def restore(self, state: State) -> None:
+        self._vector[:] = state["parameters"]
 
     def close(self) -> None:
         """Nothing is held."""

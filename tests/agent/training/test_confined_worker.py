@@ -110,8 +110,8 @@ def test_a_delta_is_written_to_the_output_folder_only(worker: Worker, job: Train
     assert not (tmp_path / "delta").exists()
 
 
-def test_too_little_memory_is_an_answer(tmp_path: Path, job: Train) -> None:
-    """A worker at its limit tells of it, if it can start at all."""
+def test_a_memory_limit_leaves_room_to_train(tmp_path: Path, job: Train) -> None:
+    """A gibibyte is enough for a small model; what happens beyond: test_memory_limit.py."""
     with Worker(confinement=arguments(tmp_path, "--memory-limit", str(1 << 30))) as enough:
         assert isinstance(enough.do(job), Trained)
 

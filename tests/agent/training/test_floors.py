@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headwater_agent.core.policy import Floor, Policy
+from headwater_agent.core.policy import Floor
 from headwater_agent.edges.enclosure import Enclosure
 from headwater_agent.training import floors
 from headwater_agent.training.datasets.split import split
@@ -110,8 +110,7 @@ def test_the_confined_child_keeps_the_floor(job: Train, tmp_path: Path) -> None:
     """As the agent starts it, within the owner's memory: twice the same task, two noises."""
     output = tmp_path / "work"
     output.mkdir()
-    policy = Policy(memory_mb=1500)
-    enclosure = Enclosure("preferred", (job.dataset,), (tmp_path / "bundle",), output, policy.memory_bytes)
+    enclosure = Enclosure("preferred", (job.dataset,), (tmp_path / "bundle",), output, 1_500_000_000)
     noisy = replace(
         job, delta_path=str(output / "delta"), floor=Floor(min_examples=10, clip_norm=0.5, noise_multiplier=2.0)
     )

@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ class Worker:
         confinement: Sequence[str] = ("--confinement", "off"),
     ) -> None:
         self.steps: list[Stepped] = []
+        self.stop_at_step: int | None = None  # ask a job to stop once it has told of this step
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "headwater_agent.training.worker", "--engine", engine, *confinement],
             stdin=subprocess.PIPE,
@@ -48,6 +50,9 @@ class Worker:
             match message:
                 case Stepped():
                     self.steps.append(message)
+                    if self.stop_at_step is not None and message.step >= self.stop_at_step:
+                        self.stop_at_step = None
+                        self.process.send_signal(signal.SIGTERM)
                 case protocol.Train() | protocol.Inspect() | protocol.Check():
                     raise AssertionError("a job for an answer")
                 case _:

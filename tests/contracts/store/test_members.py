@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from headwater_control.core.identity import Barred, Certificate, Invite, Standing
+from headwater_control.core.identity import Barred, Certificate, Invite, Member, Standing
 from headwater_control.ports import AlreadyExists, Store
 from headwater_wire.ids import DeviceId
 
@@ -46,6 +46,36 @@ async def test_an_invitation_is_replaced_and_the_newest_is_listed_first(store: S
         await tx.invites.save(replace(invite(1), used=2))
     async with store.read() as tx:
         assert await tx.invites.all() == (invite(3, later(5)), invite(2), replace(invite(1), used=2))
+
+
+async def test_an_invitation_is_read_by_its_id(store: Store) -> None:
+    """Locked or not, with when it ended; of another id there is none."""
+    one = replace(invite(), ended_at=later(7))
+    async with store.write() as tx:
+        await tx.invites.save(one)
+        assert await tx.invites.get(one.id, lock=True) == one
+    async with store.read() as tx:
+        assert await tx.invites.get(one.id) == one
+        assert await tx.invites.get("invite-9") is None
+
+
+async def test_ended_invitations_are_forgotten_a_few_at_a_time(store: Store) -> None:
+    """By when they ended, before their time or by it, the earliest first; those of the very moment stay."""
+    by_time = [replace(invite(number), expires_at=later(number)) for number in (1, 2, 5)]
+    earlier = [replace(invite(number), expires_at=later(99), ended_at=later(number)) for number in (3, 4, 6)]
+    async with store.write() as tx:
+        for one in (*earlier, *by_time):
+            await tx.invites.save(one)
+    left = []
+    for _ in range(3):
+        async with store.write() as tx:
+            gone = await tx.invites.forget(later(5), 3)
+            left.append((gone, [one.id for one in await tx.invites.all()]))
+    assert left == [
+        (3, ["invite-6", "invite-5", "invite-4"]),
+        (1, ["invite-6", "invite-5"]),
+        (0, ["invite-6", "invite-5"]),
+    ]
 
 
 async def test_of_concurrent_uses_each_counts(store: Store) -> None:
@@ -131,6 +161,21 @@ async def test_the_barred_are_disabled_devices_and_revoked_certificates(store: S
         barred, owners = await tx.members.barred(later(10))
     assert barred == Barred(frozenset({OTHER}), frozenset({"just"}))
     assert owners == {"just": BOX}
+
+
+async def test_every_enrolled_device_is_listed_with_the_end_of_its_good_certificates(store: Store) -> None:
+    """By id; revoked ones don't count, and whose certificates are gone has no end."""
+    standings = [Standing(DeviceId(name), NOW, LABELS) for name in ("c", "a", "B")]
+    async with store.write() as tx:
+        for standing in standings:
+            await tx.members.save(standing)
+        await tx.members.certify(certificate("1", DeviceId("a"), ends=later(9)))
+        await tx.members.certify(certificate("2", DeviceId("a"), ends=later(8)))
+        await tx.members.certify(certificate("3", DeviceId("c"), ends=later(99)))
+        await tx.members.revoke(DeviceId("c"), NOW)
+    async with store.read() as tx:
+        third, first, capital = standings
+        assert await tx.members.all() == (Member(capital), Member(first, later(9)), Member(third))
 
 
 async def test_what_was_rolled_back_was_never_there(store: Store) -> None:

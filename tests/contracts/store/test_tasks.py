@@ -209,6 +209,24 @@ async def test_metrics_that_are_not_numbers_are_kept(store: Store) -> None:
     assert (found.metrics.holdout_loss, found.metrics.holdout_correct) == (math.inf, -math.inf)
 
 
+async def test_a_delta_that_came_too_late_is_counted_once(store: Store) -> None:
+    """The task keeps when it came first, its device how many there were; of an open task, or of none, nothing."""
+    async with store.write() as tx:
+        await add_training(tx)
+        await tx.tasks.add([task("t1"), task("t2", 1)])
+        await tx.tasks.close(ONE, TaskState.TIMED_OUT, at=later(60))
+    for seconds in (70, 80):
+        async with store.write() as tx:
+            await tx.tasks.late(ONE, later(seconds))
+            await tx.tasks.late(TaskId("t2"), later(seconds))
+            await tx.tasks.late(TaskId("nobody"), later(seconds))
+    async with store.read() as tx:
+        found = [await tx.tasks.get(TaskId(name)) for name in ("t1", "t2")]
+        device = await tx.devices.get(DeviceId("box-1"))
+    assert [one and one.late_at for one in found] == [later(70), None]
+    assert device and device.late == 1
+
+
 async def test_bytes_sent_add_up(store: Store) -> None:
     """Concurrent counts lose nothing; of a task that is not there, nothing happens."""
     async with store.write() as tx:

@@ -3,7 +3,17 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from headwater_control.core.fleet import Device, Patience, is_online, lost_at, registered, with_presence
+from headwater_control.core.fleet import (
+    Device,
+    DeviceState,
+    Patience,
+    is_online,
+    lost_at,
+    registered,
+    state_of,
+    with_presence,
+)
+from headwater_control.core.identity import Member, Standing
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import Hello, Inventory
 from hypothesis import given
@@ -58,3 +68,18 @@ def test_a_hello_of_a_new_life_starts_its_sequence() -> None:
     assert (new.epoch, new.seq, new.online, new.hello_hash) == (2, 0, True, "hash")
     assert not with_presence(new, False, 2, 0, START).online
     assert registered(new, new.id, Hello(1, Inventory()), "older", START) is new
+
+
+def test_that_a_device_is_shut_out_is_told_before_whether_it_is_there() -> None:
+    """Disabled, then expired, to the second; then online or offline, or that it never came."""
+    standing, second = Standing(BOX.id, START), timedelta(seconds=1)
+    good, over = Member(standing, START + second), Member(standing, START)
+    disabled = Member(replace(standing, disabled_at=START), START)
+    here = replace(BOX, online=True)
+    assert [state_of(here, member, START) for member in (None, Member(standing), good, over, disabled)] == [
+        DeviceState.ONLINE, DeviceState.ONLINE, DeviceState.ONLINE, DeviceState.EXPIRED, DeviceState.DISABLED,
+    ]  # fmt: skip
+    assert state_of(BOX, good, START) is DeviceState.OFFLINE
+    assert [state_of(None, member, START) for member in (good, over, disabled)] == [
+        DeviceState.ENROLLED, DeviceState.EXPIRED, DeviceState.DISABLED,
+    ]  # fmt: skip

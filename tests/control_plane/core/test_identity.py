@@ -57,10 +57,11 @@ def test_a_taken_id_is_given_only_by_an_invitation_for_it() -> None:
 def test_who_is_admitted_is_enabled_with_the_labels_of_the_invitation(
     given_: Labels, had: Labels, disabled: bool
 ) -> None:
-    """An invitation without labels leaves those that an earlier one gave; it counts one use, and nothing else of it."""
+    """An invitation without labels leaves those that an earlier one gave; it counts one use, and ends with its last."""
     before = Standing(BOX, NOW - timedelta(days=9), had, NOW if disabled else None, "stolen" if disabled else "")
     invite, standing = admitted(replace(OPEN, labels=given_), BOX, before, NOW)
-    assert invite == replace(OPEN, labels=given_, used=1)
+    assert invite == replace(OPEN, labels=given_, used=1, ended_at=NOW)
+    assert admitted(replace(OPEN, uses=2), BOX, before, NOW)[0] == replace(OPEN, uses=2, used=1)
     assert standing == Standing(BOX, before.enrolled_at, given_ or had)
     assert admitted(OPEN, BOX, None, NOW)[1] == Standing(BOX, NOW)
 

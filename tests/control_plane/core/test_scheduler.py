@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import replace
 
 from headwater_control.core.fleet import Patience
-from headwater_control.core.scheduler import Draw, Shortage, draw, obstacle, spares
+from headwater_control.core.scheduler import Draw, Shortage, draw, obstacle, spares, unready
 from headwater_control.core.seeds import mix, task_seed
+from headwater_wire.messages import Condition, ConditionState
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,27 @@ def test_mixing_is_the_same_everywhere() -> None:
     """Golden values: a change of them would change every reproducible run."""
     assert mix(0) == 0xE220A8397B1DCDAF  # the first output of SplitMix64 seeded with 0, as published
     assert task_seed(0, 1, 0) == 0x91DF2B1652002E2D
+
+
+def test_a_device_whose_conditions_are_not_met_is_not_asked() -> None:
+    """The round's message says how many wait for what; what is only unknown does no harm."""
+    hot = Condition("temperature", ConditionState.UNMET, "it has 91 °C")
+    night = Condition("hours", ConditionState.UNMET, "it is Fri 14:05 there")
+    dark = Condition("gpu", ConditionState.UNKNOWN)
+    fleet = (
+        *(replace(box, conditions=(dark, hot, night)) for box in FLEET[:2]),
+        replace(FLEET[2], conditions=(hot,)),
+        *(replace(box, conditions=(dark,)) for box in FLEET[3:5]),
+    )
+    spec = replace(SPEC, clients_per_round=0, over_select=1.0)
+    found = draw(spec, 1, fleet, MANIFEST, START, PATIENCE)
+    assert isinstance(found, Draw) and set(found.devices) == {box.id for box in FLEET[3:5]}
+    assert not set(spares(spec, 1, fleet, frozenset(), MANIFEST, START, PATIENCE)) & {box.id for box in FLEET[:3]}
+    shortage = draw(replace(spec, clients_per_round=4, quorum=1.0), 1, fleet, MANIFEST, START, PATIENCE)
+    assert isinstance(shortage, Shortage)
+    assert "1 is not ready to train (temperature), 2 are not ready to train (temperature, hours)" in shortage.reason
+    assert isinstance(
+        draw(replace(spec, clients_per_round=5, reproducible=True), 1, fleet, MANIFEST, START, PATIENCE), Draw
+    )
+    told = unready(fleet[0])
+    assert told and told.detail == "it is not ready to train: it has 91 °C; it is Fri 14:05 there"

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from headwater_agent.edges.identity import request
+from headwater_agent.edges.certificates import request
 from headwater_control.core.attempts import Attempts, Pace
 from headwater_control.edges.ca import embedded
 from headwater_control.edges.clock import SystemClock

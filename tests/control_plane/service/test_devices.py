@@ -1,5 +1,7 @@
 """The fleet: who is there, who is behind, and why a box is not training."""
 
+from dataclasses import replace
+
 import pytest
 from headwater_control.core.fleet import Beat
 from headwater_control.core.runs import RunSpec
@@ -8,7 +10,7 @@ from headwater_control.service import devices, runs
 from headwater_control.service.errors import NotFound
 from headwater_control.service.world import World
 from headwater_wire.ids import DeviceId
-from headwater_wire.messages import Column, DatasetCard, Phase, Progress
+from headwater_wire.messages import Column, Condition, ConditionState, DatasetCard, Phase, Progress
 
 from tests.control_plane.service.driver import step
 from tests.fakes.clock import FakeClock
@@ -45,6 +47,22 @@ async def test_a_hello_of_an_older_life_is_ignored(world: World) -> None:
     assert (await devices.show_device(world, box.id)).device.engines == ("native",)
 
 
+async def test_a_box_that_is_not_ready_is_not_asked_and_says_why(world: World) -> None:
+    """The round waits and says for what; told that the box is ready, it asks."""
+    hot = Condition("temperature", ConditionState.UNMET, "it has 91 °C")
+    box = await Box(world, "box-1", conditions=(hot, Condition("gpu", ConditionState.UNKNOWN))).register()
+    assert (await devices.show_device(world, box.id)).device.conditions == box.conditions
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+    await step(world, run.id)
+    (waiting,) = (await runs.show_run(world, run.id)).rounds
+    assert waiting.round.reason == "waits for 1 able device; of 1 in the cohort 1 is not ready to train (temperature)"
+    assert (await why(world, box))[0] == "it is not ready to train: it has 91 °C"
+    ready = replace(box, conditions=(replace(hot, state=ConditionState.OK, why=""),))
+    await ready.register()
+    await step(world, run.id)
+    assert (await ready.sync()).tasks and await why(world, box) == ()
+
+
 async def test_a_heartbeat_that_is_behind_is_rung(world: World) -> None:
     """A device that missed a message, and one that is unknown, are asked to sync; one that is up to date is not."""
     box = await Box(world, "box-1").register()
@@ -57,6 +75,16 @@ async def test_a_heartbeat_that_is_behind_is_rung(world: World) -> None:
     assert rings(world)[sent:] == [Ring(box.id, 1), Ring(stranger, 0)]
     await devices.heartbeats(world, [(Beat(box.id, 1, 1, now), ())])
     assert len(rings(world)) == sent + 2
+
+
+async def test_a_heartbeat_of_another_registration_is_rung(world: World) -> None:
+    """The registration was lost on its way: Sync asks for it again. An agent that does not say which is left alone."""
+    box = await Box(world, "box-1").register()
+    now, shown = world.clock.now(), box.hello_hash()[:8]
+    await devices.heartbeats(world, [(Beat(box.id, 1, 0, now, shown), ()), (Beat(box.id, 1, 0, now), ())])
+    assert not rings(world)
+    await devices.heartbeats(world, [(Beat(box.id, 1, 0, now, "another0"), ())])
+    assert rings(world) == [Ring(box.id, 0)]
 
 
 async def test_heartbeats_tell_progress(world: World) -> None:
@@ -121,4 +149,4 @@ async def test_devices_are_listed_by_label(world: World) -> None:
     for name, site in (("b", "x"), ("a", "x"), ("c", "y")):
         await Box(world, name, {"site": site, "kind": "cam"}).register()
     found = await devices.list_devices(world, (("kind", "cam"), ("site", "x")))
-    assert [device.id for device in found] == ["a", "b"]
+    assert [listed.device.id for listed in found] == ["a", "b"]

@@ -186,7 +186,7 @@ async def look(fleet: Fleet) -> State:
         view.run,
         tuple(entry.round for entry in view.rounds),
         {task.id: task for entry in view.rounds for task in entry.tasks},
-        {device.id: device.revision for device in fleet_now},
+        {listed.device.id: listed.device.revision for listed in fleet_now},
     )
 
 

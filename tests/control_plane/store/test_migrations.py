@@ -51,6 +51,9 @@ ROWS = {
         "INSERT INTO standing VALUES ('box-1', :now, '{}', :now, 'stolen')",
         "INSERT INTO certificate VALUES ('7f', 'box-1', 'cd', :now, :now, 'invite-1', NULL)",
     ),
+    "0008": (),
+    "0009": (),
+    "0010": (),
 }
 
 

@@ -32,17 +32,21 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as wishes:
         lines = b""
         while True:
-            ready, _, _ = select.select([wishes, woken], [], [])
+            ready = _ready(wishes.fileno(), woken)
             if woken in ready:
                 os.read(woken, 512)
                 _tell_of_the_dead(wishes)
-            if wishes in ready:
+            if wishes.fileno() in ready:
                 if not (read := wishes.recv(65536)):
                     return
                 *whole, lines = (lines + read).split(b"\n")
                 for line in whole:
                     pid = _fork(json.loads(line), wishes)
                     _tell(wishes, {"pid": pid})
+
+
+def _ready(*descriptors: int) -> list[int]:
+    return select.select(descriptors, [], [])[0]
 
 
 def _tell_of_the_dead(wishes: socket.socket) -> None:

@@ -23,7 +23,7 @@ _LOOK_EVERY_S = 0.01
 def launch(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
     """Start `python -m MODULE ARGUMENTS…` by a fork, anything else as ever."""
     python, *words = command
-    if python != sys.executable or words[:1] != ["-m"]:
+    if python != sys.executable or words[:1] != ["-m"] or "LD_PRELOAD" in env:  # which the loader looks at, no fork
         return cold(command, log, env)
     return _nursery().fork(words[1:], log, env)
 

@@ -6,11 +6,15 @@ For benches and tests of everything but training, where the merged result must b
 import numpy as np
 from headwater_wire.messages import Plan
 
-from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
+from headwater_agent.training.engine import Batch, Bundle, Score, Session, State, Vector
 
 
 class ConstantEngine:
     """Adds a constant."""
+
+    def version(self) -> str:
+        """Name what computes."""
+        return "constant"
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Prepare nothing: the graph is not even read."""
@@ -33,6 +37,12 @@ class _ConstantSession:
 
     def vector(self) -> Vector:
         return self._vector.copy()
+
+    def state(self) -> State:
+        return {"parameters": self._vector}
+
+    def restore(self, state: State) -> None:
+        self._vector[:] = state["parameters"]
 
     def close(self) -> None:
         """Nothing is held."""

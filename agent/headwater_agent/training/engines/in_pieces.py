@@ -12,6 +12,7 @@ from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Plan
 
 from headwater_agent.training.engine import Batch, Vector
+from headwater_agent.training.engine import State as Saved
 from headwater_agent.training.engines import stock
 from headwater_agent.training.engines.state import Hyperparameters, State
 
@@ -26,7 +27,7 @@ class InPieces:
         specs = (*manifest.inputs, manifest.loss.label)
         self._batch_inputs = [spec.name for spec in specs if spec and spec.name in fed]
         self.state = State(manifest)
-        self._given = Hyperparameters(manifest)
+        self.given = Hyperparameters(manifest)
         self._totals: Vector = np.zeros(manifest.elements, np.float32)
         self._loss, self._weight, self._weights = (np.zeros((), np.float32) for _ in range(3))
         self._piece = None if manifest.coupled or self.state.statistics() else piece
@@ -35,11 +36,16 @@ class InPieces:
     def begin(self, vector: Vector, plan: Plan) -> None:
         """Start a task."""
         self.state.begin(vector)
-        self._given.begin(vector, plan)
+        self.given.begin(vector, plan)
+
+    def resume(self, saved: Saved) -> None:
+        """Go on with a task that has begun, from there."""
+        self.state.resume(saved)
+        self.given.resume(saved)
 
     def step(self, batch: Batch, learning_rate: float) -> float:
         """Take one; give the loss before it."""
-        self._given.next_step(learning_rate)
+        self.given.next_step(learning_rate)
         self._totals[:] = 0
         loss = weights = 0.0
         for piece in pieces(batch, self._piece):
@@ -62,7 +68,7 @@ class InPieces:
         summed = {graphs.new(name): values for name, values in (totals | self.state.statistics()).items()}
         stock.bind_outputs(self._adding, summed | {graphs.LOSS: self._loss, graphs.WEIGHT: self._weight})
         moved = self.state.descending()
-        stock.bind_inputs(self._moving, moved | totals | self._given.tensors() | {graphs.WEIGHT: self._weights})
+        stock.bind_inputs(self._moving, moved | totals | self.given.tensors() | {graphs.WEIGHT: self._weights})
         stock.bind_outputs(self._moving, {graphs.new(name): values for name, values in moved.items()})
 
 

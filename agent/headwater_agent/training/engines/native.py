@@ -15,7 +15,7 @@ from headwater_wire.manifest import Loss, Manifest
 from headwater_wire.messages import Plan
 
 from headwater_agent.training import graph_check
-from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
+from headwater_agent.training.engine import Batch, Bundle, Score, Session, State, Vector
 from headwater_agent.training.engines.graph import cut_to, make_explicit
 from headwater_agent.training.engines.runtime import CheckpointState, Module, Optimizer, artifacts, session_options
 from headwater_agent.training.errors import NotPossible
@@ -35,6 +35,10 @@ _SEED_BITS = (1 << 63) - 1  # the runtime takes a signed 64-bit seed, a plan has
 
 class NativeEngine:
     """ONNX Runtime 1.19's on-device training."""
+
+    def version(self) -> str:
+        """Name what computes."""
+        return f"native, ONNX Runtime {onnxruntime.__version__}"
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Build the gradient graph; raise `NotPossible` with the engine's own words if it can't."""
@@ -64,13 +68,7 @@ class _NativeSession:
         self._inputs = ["label" if name in _LABEL_INPUTS else name for name in self._module.input_names()]
 
     def load(self, vector: Vector, plan: Plan) -> None:
-        # By name, since the engine's own flat buffer has an order of its own.
-        for parameter in self._manifest.parameters:
-            part = vector[parameter.offset : parameter.offset + parameter.elements]
-            self._state.parameters[parameter.name].data = np.ascontiguousarray(part, np.float32).reshape(
-                parameter.shape
-            )
-        self._module.lazy_reset_grad()
+        self._put(vector)
         onnxruntime.set_seed(plan.seed & _SEED_BITS)
 
     def train_step(self, batch: Batch, learning_rate: float) -> float:
@@ -94,8 +92,23 @@ class _NativeSession:
             vector[part] = self._state.parameters[parameter.name].data.reshape(-1)
         return vector
 
+    def state(self) -> State:
+        return {"parameters": self.vector()}  # plain SGD remembers nothing else
+
+    def restore(self, state: State) -> None:
+        self._put(state["parameters"])
+
     def close(self) -> None:
         del self._optimizer, self._module, self._state
+
+    def _put(self, vector: Vector) -> None:
+        # By name, since the engine's own flat buffer has an order of its own.
+        for parameter in self._manifest.parameters:
+            part = vector[parameter.offset : parameter.offset + parameter.elements]
+            self._state.parameters[parameter.name].data = np.ascontiguousarray(part, np.float32).reshape(
+                parameter.shape
+            )
+        self._module.lazy_reset_grad()
 
     def _feed(self, batch: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         return [batch[name] for name in self._inputs]

@@ -7,7 +7,7 @@ from headwater_wire.errors import WireError
 from headwater_wire.messages import Plan
 from headwater_wire.tensors import read_tensors
 
-from headwater_agent.training.engine import Batch, Bundle, Score, Session, Vector
+from headwater_agent.training.engine import Batch, Bundle, Score, Session, State, Vector
 from headwater_agent.training.engines import stock
 from headwater_agent.training.engines.in_pieces import InPieces, pieces
 from headwater_agent.training.engines.whole_batch import WholeBatch
@@ -22,6 +22,11 @@ class PortableEngine:
     def __init__(self, piece: int | None = None) -> None:
         """Take how many examples are in memory at once; None: the whole batch, which is faster."""
         self._piece = piece
+
+    def version(self) -> str:
+        """Name what computes."""
+        runs_on = ", ".join(stock.providers(onnxruntime.get_available_providers()))
+        return f"portable, {self._piece} at once, ONNX Runtime {onnxruntime.__version__} on {runs_on}"
 
     def open(self, bundle: Bundle, threads: int) -> Session:
         """Load the graphs; raise `NotPossible` if this runtime can't."""
@@ -79,6 +84,12 @@ class _PortableSession:
 
     def vector(self) -> Vector:
         return self._steps.state.vector.copy()
+
+    def state(self) -> State:
+        return self._steps.state.tensors() | self._steps.given.counted()
+
+    def restore(self, state: State) -> None:
+        self._steps.resume(state)
 
     def close(self) -> None:
         del self._steps, self._evaluation, self._runtime

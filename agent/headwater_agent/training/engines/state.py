@@ -6,6 +6,7 @@ from headwater_wire import graphs
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Plan
 
+from headwater_agent.training.engine import State as Saved
 from headwater_agent.training.engine import Vector
 from headwater_agent.training.engines import stock
 
@@ -24,6 +25,15 @@ class State:
         self.vector[:] = vector
         for values in self._slots.values():
             values[:] = 0
+
+    def resume(self, saved: Saved) -> None:
+        """Take what `tensors` showed."""
+        for name, values in self.tensors().items():
+            values[:] = saved[name]
+
+    def tensors(self) -> dict[str, Vector]:
+        """Give all of it, flat: the parameters, and the optimizer's state by slot."""
+        return {"parameters": self.vector} | {f"slot {slot}": values for slot, values in self._slots.items()}
 
     def parameters(self) -> dict[str, Vector]:
         """Give views of all parameters."""
@@ -59,6 +69,15 @@ class Hyperparameters:
         for name, value in stock.scalars(plan).items():
             if name in self._scalars:
                 self._scalars[name][...] = value
+
+    def resume(self, saved: Saved) -> None:
+        """Take the count of steps that `counted` showed."""
+        for name, values in self.counted().items():
+            values[:] = saved[name]
+
+    def counted(self) -> dict[str, Vector]:
+        """Give the count of steps, if the optimizer needs it."""
+        return {"count": self._scalars[graphs.STEP].reshape(1)} if graphs.STEP in self._scalars else {}
 
     def next_step(self, learning_rate: float) -> None:
         """Count a step, and set its rate."""

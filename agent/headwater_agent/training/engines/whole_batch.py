@@ -9,6 +9,7 @@ from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Plan
 
 from headwater_agent.training.engine import Batch, Vector
+from headwater_agent.training.engine import State as Saved
 from headwater_agent.training.engines import stock
 from headwater_agent.training.engines.state import Hyperparameters, State
 
@@ -22,7 +23,7 @@ class WholeBatch:
         specs = (*manifest.inputs, manifest.loss.label)
         self._batch_inputs = [spec.name for spec in specs if spec and spec.name in fed]
         self._states = (State(manifest), State(manifest))
-        self._given = Hyperparameters(manifest)
+        self.given = Hyperparameters(manifest)
         self._loss = np.zeros((), np.float32)
         self._bindings = [self._bind(*pair) for pair in (self._states, self._states[::-1])]
         self._turn = 0
@@ -31,11 +32,11 @@ class WholeBatch:
         """Start a task."""
         self._turn = 0
         self._states[0].begin(vector)
-        self._given.begin(vector, plan)
+        self.given.begin(vector, plan)
 
     def step(self, batch: Batch, learning_rate: float) -> float:
         """Take one; give the loss before it."""
-        self._given.next_step(learning_rate)
+        self.given.next_step(learning_rate)
         binding = self._bindings[self._turn]
         held = [np.ascontiguousarray(batch[name]) for name in self._batch_inputs]  # as long as the step lasts
         for name, values in zip(self._batch_inputs, held, strict=True):
@@ -43,6 +44,12 @@ class WholeBatch:
         self._train.run_with_iobinding(binding)
         self._turn = 1 - self._turn
         return float(self._loss)
+
+    def resume(self, saved: Saved) -> None:
+        """Go on with a task that has begun, from there."""
+        self._turn = 0
+        self._states[0].resume(saved)
+        self.given.resume(saved)
 
     @property
     def state(self) -> State:
@@ -52,7 +59,7 @@ class WholeBatch:
     def _bind(self, before: State, after: State) -> onnxruntime.IOBinding:
         """Bind everything but the batch."""
         binding = self._train.io_binding()
-        stock.bind_inputs(binding, before.descending() | before.statistics() | self._given.tensors())
+        stock.bind_inputs(binding, before.descending() | before.statistics() | self.given.tensors())
         written = after.descending() | after.statistics()
         stock.bind_outputs(binding, {graphs.new(name): values for name, values in written.items()})
         stock.bind_outputs(binding, {graphs.LOSS: self._loss})

@@ -16,13 +16,15 @@ from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import LinkId
 from headwater_control.edges.broker.packets import Packet
 from headwater_control.edges.broker.reasons import BadPacket
-from headwater_control.edges.broker.tally import Tally
+from headwater_control.edges.broker.reception import reception
+from headwater_control.edges.broker.tally import Remark, Tally
 from headwater_control.edges.broker.terms import Authenticate, Authorize, allow_all, welcome_all
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 1024  # connections the kernel holds for us: a fleet comes back all at once
+_BACKLOG = 4096  # connections the kernel holds for us: a fleet comes back all at once
 _WRITE_BUFFER_BYTES = 65_536  # per connection, beyond the kernel's: then writing pauses
+_REMARKS, _REMARKS_S = 20, 10.0  # in the log, within
 _TURN_PACKETS = 256  # of one connection, beyond receive_maximum, before others have their turn
 
 
@@ -37,6 +39,7 @@ class Broker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # uvloop's handle of a time that has passed does not know its own
         self._turning = False
+        self._told_until, self._told, self._untold = 0.0, 0, 0  # remarks in the log, since when, and left out
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -100,9 +103,23 @@ class Broker:
                             connection.close(at_once)
         finally:
             self._turning = False
-        for remark in self._exchange.tally.take_remarks():
-            logger.warning("%r: %s", remark.client, remark.what)
+        if remarks := self._exchange.tally.take_remarks():
+            self._tell(remarks)
         self._arm()
+
+    def _tell(self, remarks: list[Remark]) -> None:
+        """Log a few at a time: of a fleet whose network broke each box comes back by taking its old connection over."""
+        now = self._loop.time()
+        if now >= self._told_until:
+            if self._untold:
+                logger.warning("and %d more remarks like these", self._untold)
+            self._told_until, self._told, self._untold = now + _REMARKS_S, 0, 0
+        for remark in remarks:
+            if self._told < _REMARKS:
+                logger.warning("%r: %s", remark.client, remark.what)
+                self._told += 1
+            else:
+                self._untold += 1
 
     def _arm(self) -> None:
         at = self._exchange.next_at()
@@ -265,17 +282,15 @@ async def serve(
     limits = limits or Limits()
     exchange = Exchange(limits, authorize=authorize, authenticate=authenticate, new_id=lambda: f"auto-{token_hex(8)}")
     broker = Broker(exchange)
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(broker, exchange, limits),
-        host,
-        port,
-        backlog=_BACKLOG,
-        ssl=tls,
-        ssl_handshake_timeout=limits.connect_s if tls else None,
-    )
-    broker.port = server.sockets[0].getsockname()[1]
     try:
-        yield broker
+        async with reception(
+            host,
+            port,
+            lambda: Connection(broker, exchange, limits),
+            backlog=_BACKLOG,
+            tls=tls,
+            handshake_s=limits.connect_s,
+        ) as broker.port:
+            yield broker
     finally:
-        server.close()
         await broker._shut_down()

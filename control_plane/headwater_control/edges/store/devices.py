@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from headwater_wire.ids import DeviceId
-from headwater_wire.messages import DatasetCard, Inventory
+from headwater_wire.messages import Condition, DatasetCard, Inventory
 from sqlmodel import Field, SQLModel
 
 from headwater_control.core.fleet import Beat, Device
@@ -31,6 +31,9 @@ class DeviceRow(SQLModel, table=True):
     unconfined: tuple[str, ...] = Field(
         sa_column=sa.Column(Record(tuple[str, ...]), nullable=False, server_default="[]")
     )
+    conditions: tuple[Condition, ...] = Field(
+        sa_column=sa.Column(Record(tuple[Condition, ...]), nullable=False, server_default="[]")
+    )
     hello_hash: str = Field(sa_type=Name)
     revision: int = Field(sa_type=Whole)
     held_revision: int = Field(sa_type=Whole)
@@ -39,6 +42,7 @@ class DeviceRow(SQLModel, table=True):
     online: bool
     presence_at: datetime | None = Field(sa_type=Utc)
     last_seen: datetime | None = Field(sa_type=Utc)
+    late: int = Field(sa_column=sa.Column(Whole, nullable=False, server_default="0"))
 
 
 _TABLE = SQLModel.metadata.tables["device"]

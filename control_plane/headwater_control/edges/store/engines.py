@@ -1,7 +1,8 @@
 """How each of the two databases is opened: what must be set, and why."""
 
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,16 @@ def parsed(url: str) -> URL:
     if given.database in {None, "", ":memory:"}:
         raise UnusableUrl("an in-memory database would lose acknowledged deltas")
     return given.set(drivername="sqlite+aiosqlite")
+
+
+def make_private(url: URL) -> None:
+    """Make SQLite's file, if it is missing, its owner's alone: its log and index get the same mode from SQLite.
+
+    https://www.sqlite.org/walformat.html has them beside it; by itself SQLite would go by the umask.
+    """
+    if url.get_backend_name() == "sqlite" and url.database is not None:
+        with suppress(OSError):  # SQLite can't open it then, and says why
+            os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from headwater_wire.ids import DeviceId
 from sqlmodel import Field, SQLModel
 
-from headwater_control.core.identity import Barred, Certificate, Invite, Standing
+from headwater_control.core.identity import Barred, Certificate, Invite, Member, Standing
 from headwater_control.edges.store.columns import LabelSet, Name, Utc, Whole, Words
 from headwater_control.edges.store.rows import Rows
 from headwater_control.ports import Labels
@@ -28,6 +28,7 @@ class InviteRow(SQLModel, table=True):
     labels: Labels = Field(sa_type=LabelSet)
     uses: int = Field(sa_type=Whole)
     used: int = Field(sa_type=Whole)
+    ended_at: datetime | None = Field(sa_type=Utc)
 
 
 class StandingRow(SQLModel, table=True):
@@ -61,6 +62,8 @@ _INVITES, _STANDINGS, _CERTIFICATES = _TABLES["invite"], _TABLES["standing"], _T
 _I, _S, _C = _INVITES.c, _STANDINGS.c, _CERTIFICATES.c
 _FIND_INVITE = sa.select(*(_I[field.name] for field in fields(Invite)))  # in the record's order
 _FIND_STANDING = sa.select(*(_S[field.name] for field in fields(Standing)))
+_NEWEST_ENDS = sa.select(sa.func.max(_C.ends)).where(_C.device == _S.device, _C.revoked_at.is_(None)).scalar_subquery()
+_MEMBERS = _FIND_STANDING.add_columns(_NEWEST_ENDS.label("certificate_ends")).order_by(_S.device)
 _FIND_CERTIFICATE = sa.select(*(_C[field.name] for field in fields(Certificate)))
 
 
@@ -74,10 +77,21 @@ class SqlInvites:
         """Insert, or replace."""
         await self._rows.upsert(_INVITES, {field.name: getattr(invite, field.name) for field in fields(Invite)})
 
+    async def get(self, invite: str, *, lock: bool = False) -> Invite | None:
+        """Read one by id."""
+        row = await self._rows.one(_FIND_INVITE.where(_I.id == invite), lock=lock)
+        return None if row is None else Invite(*row)
+
     async def find(self, hashed: str, *, lock: bool = False) -> Invite | None:
         """Read the one with a secret of this hash."""
         row = await self._rows.one(_FIND_INVITE.where(_I.hash == hashed), lock=lock)
         return None if row is None else Invite(*row)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` that ended before a time, those that ended first; return how many."""
+        ended_at = sa.func.coalesce(_I.ended_at, _I.expires_at)
+        first = sa.select(_I.id).where(ended_at < before).order_by(ended_at, _I.id).limit(limit)
+        return await self._rows.change(sa.delete(_INVITES).where(_I.id.in_(first)))
 
     async def all(self) -> tuple[Invite, ...]:
         """List them, newest first."""
@@ -119,6 +133,10 @@ class SqlMembers:
         """Revoke all that a device has by now."""
         mine = sa.and_(_C.device == device, _C.revoked_at.is_(None))
         await self._rows.change(sa.update(_CERTIFICATES).where(mine).values(revoked_at=at))
+
+    async def all(self) -> tuple[Member, ...]:
+        """List every device that was enrolled, by id."""
+        return tuple(Member(Standing(*row[:-1]), row[-1]) for row in await self._rows.all(_MEMBERS))
 
     async def barred(self, since: datetime) -> tuple[Barred, dict[str, DeviceId]]:
         """Say who is shut out, leaving out certificates that ended before `since`; and whose each serial is."""

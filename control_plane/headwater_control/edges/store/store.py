@@ -13,7 +13,7 @@ from headwater_control.core.runs import RoundState
 from headwater_control.edges.store.audit import SqlAudit
 from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
-from headwater_control.edges.store.engines import Engines, opened, parsed
+from headwater_control.edges.store.engines import Engines, make_private, opened, parsed
 from headwater_control.edges.store.finished import finished
 from headwater_control.edges.store.members import SqlInvites, SqlMembers
 from headwater_control.edges.store.migrate import migrate
@@ -95,7 +95,9 @@ async def open_store(url: str, *, wait_s: float = 10.0) -> AsyncIterator[SqlStor
     `wait_s` bounds every wait for a lock or a connection: then comes `Busy`.
     Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
     """
-    async with opened(parsed(url), wait_s) as engines:
+    where = parsed(url)
+    make_private(where)
+    async with opened(where, wait_s) as engines:
         await migrate(engines.writing.url)
         yield SqlStore(engines)
 

@@ -46,10 +46,12 @@ class TaskRow(SQLModel, table=True):
     bytes_up: int = Field(sa_type=Whole)
     bytes_down: int = Field(sa_type=Whole)
     closed_at: datetime | None = Field(sa_type=Utc)
+    late_at: datetime | None = Field(sa_type=Utc)
 
 
 _TABLE = SQLModel.metadata.tables["task"]
 _C = _TABLE.c
+_DEVICE = SQLModel.metadata.tables["device"]
 _FIELDS = [field.name for field in fields(TaskRecord) if field.name != "delta"]
 _OPEN = _C.state == TaskState.OPEN.value
 
@@ -139,6 +141,13 @@ class SqlTasks:
     async def add_bytes_down(self, task: TaskId, size: int) -> None:
         """Count what was sent to a task's device for it."""
         await self._rows.change(sa.update(_TABLE).where(_C.id == task).values(bytes_down=_C.bytes_down + size))
+
+    async def late(self, task: TaskId, at: datetime) -> None:
+        """Note that an ended task's delta was offered, and count it for its device; a second time changes nothing."""
+        first = sa.update(_TABLE).where(_C.id == task, sa.not_(_OPEN), _C.late_at.is_(None)).values(late_at=at)
+        for row in await self._rows.change_returning(first.returning(_C.device)):
+            counted = sa.update(_DEVICE).where(_DEVICE.c.id == row.device).values(late=_DEVICE.c.late + 1)
+            await self._rows.change(counted)
 
 
 def _note() -> sa.Update:

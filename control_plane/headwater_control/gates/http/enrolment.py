@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from headwater_wire.ids import DeviceId
 from headwater_wire.invitation import Invitation, encode
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from headwater_control.core.identity import Invite as Record
+from headwater_control.core.identity import InviteState
 from headwater_control.gates.http import schemas
 from headwater_control.gates.http.needs import ADMIN, OPERATOR
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import enrolment, keys, standing
 from headwater_control.service.errors import Conflict, Invalid
+from headwater_control.service.world import World
 
 router = APIRouter(prefix="/v1", tags=["identity"])
 
@@ -27,13 +30,24 @@ class Enrolment:
     held: frozenset[str] = frozenset()  # by the server's certificate: no other will do
 
 
+def _bounded(ttl_s: float) -> float:
+    if ttl_s > _TTL_MOST_S:
+        raise ValueError(f"an invitation is good for at most {enrolment.TTL_MOST.days} days: write 7d, or 30d")
+    return ttl_s
+
+
+_TTL_MOST_S = enrolment.TTL_MOST.total_seconds()
+_TTL_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": _TTL_MOST_S}
+Ttl = Annotated[float, AfterValidator(_bounded), WithJsonSchema(_TTL_SCHEMA)]  # in words for who writes 90d
+
+
 class InviteRequest(BaseModel, extra="forbid"):
     """For whom an invitation is. `host` is how boxes reach this control plane; "": by its first configured name."""
 
     device: str = Field(default="", max_length=64, description="the one device it is for; empty: whichever comes")
     labels: dict[str, str] = Field(default={}, max_length=50)
     uses: int = Field(default=1, ge=1)
-    ttl_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    ttl_s: Ttl = Field(default=3600.0, gt=0, allow_inf_nan=False)
     host: str = Field(default="", max_length=253)
 
 
@@ -48,6 +62,8 @@ class Invite(BaseModel):
     labels: dict[str, str]
     uses: int
     used: int
+    state: InviteState
+    ended_at: datetime | None = Field(description="when its last use, or its withdrawal, ended it before its time")
 
 
 class NewInvite(Invite):
@@ -99,13 +115,19 @@ async def invite(request: Request, world: InWorld, wanted: InviteRequest) -> New
     )
     place = f"[{host}]:{at.port}" if ":" in host else f"{host}:{at.port}"
     token = encode(Invitation(place, world.issuer.fingerprint, secret))
-    return NewInvite(**_told(record).model_dump(), token=token)
+    return NewInvite(**_told(world, record).model_dump(), token=token)
 
 
 @router.get("/invites", dependencies=OPERATOR)
 async def invites(world: InWorld) -> list[Invite]:
-    """List the invitations, newest first."""
-    return [_told(record) for record in await enrolment.list_invites(world)]
+    """List the invitations, newest first. For a month after their end they are shown."""
+    return [_told(world, record) for record in await enrolment.list_invites(world)]
+
+
+@router.post("/invites/{invite}/withdraw", dependencies=OPERATOR)
+async def withdraw(world: InWorld, invite: schemas.Name) -> Invite:
+    """Let an invitation admit nobody any more. Whom it let in stays."""
+    return _told(world, await enrolment.uninvite(world, invite))
 
 
 @router.post("/devices/{device}/disable", dependencies=ADMIN)
@@ -126,7 +148,7 @@ async def rotate(world: InWorld) -> NewKey:
     return NewKey(key=await keys.rotate(world))
 
 
-def _told(record: Record) -> Invite:
+def _told(world: World, record: Record) -> Invite:
     return Invite(
         id=record.id,
         created_at=record.created_at,
@@ -136,4 +158,6 @@ def _told(record: Record) -> Invite:
         labels=dict(record.labels),
         uses=record.uses,
         used=record.used,
+        state=record.state(world.clock.now()),
+        ended_at=record.ended_at,
     )

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import check_name
-from headwater_wire.messages import Phase
+from headwater_wire.messages import ConditionState, Phase
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from headwater_control.core import runs as core
+from headwater_control.core.fleet import DeviceState
 from headwater_control.core.limits import RANGES
 from headwater_control.core.rollout import DeploymentState, RolloutState
 from headwater_control.core.runs import RoundState, RunState, TaskState
@@ -67,6 +68,14 @@ class Dataset(Record):
     problem: str
 
 
+class Condition(Record):
+    """One that a device's owner sets for training now: ok, unmet (and why), or unknown, which does no harm."""
+
+    name: str
+    state: ConditionState
+    why: str
+
+
 class Inventory(Record):
     """What a box is made of."""
 
@@ -81,20 +90,27 @@ class Inventory(Record):
 
 
 class Device(Record):
-    """One edge box. It has taken in every change meant for it once `held_revision` is `revision`."""
+    """One edge box. It has taken in every change meant for it once `held_revision` is `revision`.
+
+    `state` is online or offline; enrolled, while it has never registered (`registered_at` is null); expired, if its
+    certificate is; disabled, if an operator has shut it out.
+    """
 
     id: str
-    registered_at: datetime
+    state: DeviceState
+    registered_at: datetime | None
     labels: Labels
     inventory: Inventory
     datasets: list[Dataset]
     engines: list[str]
     unconfined: list[str]
+    conditions: list[Condition]
     revision: int
     held_revision: int
     online: bool
     presence_at: datetime | None
     last_seen: datetime | None
+    late: int
 
 
 class Metrics(Record):
@@ -132,6 +148,7 @@ class Task(Record):
     bytes_up: int
     bytes_down: int
     closed_at: datetime | None
+    late_at: datetime | None
 
 
 class Deployment(Record):
@@ -153,7 +170,7 @@ class DeviceDetail(Record):
     device: Device
     tasks: list[Task]
     deployments: list[Deployment]
-    not_training: Annotated[list[str], Field(validation_alias="why_not_training")]
+    not_training: list[str]
     certificate_ends: datetime | None
     disabled_at: datetime | None
     disabled_reason: str
@@ -314,6 +331,7 @@ class Scores(Record):
     holdout_mean_absolute_error: Measured
     bytes_up: int
     bytes_down: int
+    late: int
     selecting_s: float | None
     collecting_s: float | None
     merging_s: float | None

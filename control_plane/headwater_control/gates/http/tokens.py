@@ -54,11 +54,12 @@ class NewToken(schemas.Record):
 
 
 class WhoAmI(schemas.Record):
-    """Who asks, and what they may do. Role null: nothing."""
+    """Who asks, and what they may do. Role null: nothing. `until`: when the token ends; null: never."""
 
     name: str
     role: Role | None
     labels: schemas.Labels
+    until: datetime | None
 
 
 @router.get("/v1/whoami", dependencies=VIEWER)

@@ -1,0 +1,170 @@
+"""Checks of what lies on this box."""
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from headwater_wire.messages import ConditionState
+
+from headwater_agent.checkup import described
+from headwater_agent.core import findings
+from headwater_agent.core.conditions import Standing, advance
+from headwater_agent.core.findings import Finding, failed, ok, unknown, warning
+from headwater_agent.core.maintenance import objection
+from headwater_agent.diagnosis import Patient
+from headwater_agent.edges import ledger
+from headwater_agent.edges.children import warm_worker, worker_command
+from headwater_agent.edges.enclosure import enclosure_of
+from headwater_agent.edges.maintenance import MaintenanceFile
+from headwater_agent.edges.readings import Reader
+from headwater_agent.survey import examine
+from headwater_agent.training import confinement as confining
+from headwater_agent.training.protocol import DatasetConfig
+
+_OLD_S = 7 * 86_400.0
+_SAY_AS = "run this as the agent's user, or as root"
+
+
+async def agent(patient: Patient) -> Finding:
+    """Does one run?"""
+    told = patient.running
+    if patient.silent:
+        return unknown("agent", patient.silent, _SAY_AS)
+    if told is None:
+        return warning("agent", "none runs here", "systemctl start headwater-agent, or headwater-agent run")
+    idle = f"; {told['idle']}" if told["idle"] else ""
+    return ok("agent", f"headwater {told['version']} runs as process {told['pid']}{idle}")
+
+
+async def identity(patient: Patient) -> Finding:
+    """Is the box enrolled?"""
+    if patient.trouble:
+        return failed("identity", patient.trouble, "headwater-agent enroll, with a line of `headwater device invite`")
+    if patient.identity is None:
+        return warning("identity", "none: control_plane.insecure is set", "for trying things on one machine only")
+    return ok("identity", f"enrolled as {patient.identity.device}")
+
+
+async def certificate(patient: Patient) -> Finding:
+    """Does the certificate hold, by this box's clock?"""
+    if patient.identity is None:
+        return unknown("certificate", "there is none", "see identity")
+    return findings.certificate(patient.identity.begins, patient.identity.ends, datetime.now(UTC))
+
+
+async def journal(patient: Patient) -> Finding:
+    """Is every record of the journal what was written?"""
+    path = patient.config.agent.state_dir / "journal.db"
+    if not path.exists():
+        return ok("journal", "none yet: it begins with the agent's first start")
+    rows, problems = await asyncio.to_thread(ledger.inspect, path)
+    if problems:
+        return failed(
+            "journal", "; ".join(problems),
+            "restart the agent: it sets the file aside, and the control plane tells it again what was lost",
+        )  # fmt: skip
+    aside = sorted(found.name for found in path.parent.glob("journal.db.corrupt-*"))
+    if aside:
+        return warning(
+            "journal", f"{len(rows)} sound records; {', '.join(aside)} was found damaged and set aside",
+            "is the disk failing? (dmesg, smartctl). The file may be deleted",
+        )  # fmt: skip
+    return ok("journal", f"{len(rows)} sound records")
+
+
+async def spool(patient: Patient) -> Finding:
+    """Does anything wait to be uploaded?"""
+    folder = patient.config.agent.state_dir / "spool"
+    files = [path.stat() for path in folder.glob("*.delta")] if folder.is_dir() else []
+    if not files:
+        return ok("spool", "nothing waits to be uploaded")
+    size_mb = sum(file.st_size for file in files) / 1e6
+    age_s = datetime.now(UTC).timestamp() - min(file.st_mtime for file in files)
+    told = f"{len(files)} deltas wait to be uploaded, {size_mb:.1f} MB, the oldest for {findings.span(max(0.0, age_s))}"
+    if age_s > _OLD_S:
+        return warning("spool", told, "is the control plane reached? See gateway; headwater-agent spool")
+    return ok("spool", told)
+
+
+async def disk(patient: Patient) -> Finding:
+    """Is there room, and may we write?"""
+    state = patient.config.agent.state_dir
+    wanted_mb = patient.config.conditions.wanted.min_free_mb
+    free = await asyncio.to_thread(lambda: Reader(state).read().free_bytes)
+    if free is None:
+        return warning("disk", f"{state} is not there yet", "the agent makes it when it starts, if it may")
+    return findings.disk(free, wanted_mb)
+
+
+async def confinement(patient: Patient) -> Finding:
+    """Can the kernel lock the training child in?"""
+    mode = patient.config.training.confinement
+    missing = ", ".join(confining.lacking())
+    if mode == "off":
+        return warning("confinement", "off, by training.confinement", 'set it to "preferred" where a GPU is not needed')
+    if not missing:
+        return ok("confinement", "the kernel has all of it: Landlock, seccomp")
+    advice = "Linux 6.12 has all; a container or SystemCallFilter= must let seccomp and landlock_* through"
+    if mode == "required":
+        return failed("confinement", f"the kernel lacks {missing}: no task is taken (training.confinement)", advice)
+    return warning("confinement", f"the kernel lacks {missing}: it trains without", advice)
+
+
+async def conditions(patient: Patient) -> Finding:
+    """May the box train now?"""
+    told = patient.config.conditions
+    state = patient.config.agent.state_dir
+
+    def locked() -> str:
+        return objection(MaintenanceFile(state).read(), now_ms=int(datetime.now(UTC).timestamp() * 1000))
+
+    readings = await asyncio.to_thread(Reader(state, told.metered, told.zone, locked).read)
+    standing = advance(Standing(), told.wanted, readings, 0.0)
+    if standing.waiting:
+        return warning(
+            "conditions",
+            f"it trains nothing now: {standing.waiting}",
+            "it goes on by itself; a pause ends with headwater-agent resume",
+        )
+    dark = [condition.name for condition in standing.conditions if condition.state is ConditionState.UNKNOWN]
+    return ok("conditions", f"it may train now; not to be told here: {', '.join(dark) or 'nothing'}")
+
+
+async def engine(patient: Patient) -> Finding:
+    """Can the engine be loaded, and what does it run on?"""
+    name = patient.config.training.engine
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "headwater_agent.training.providers", name,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    advice = f"install it again: pip install 'headwater[{'native' if name == 'native' else 'agent'}]'"
+    try:
+        told = json.loads(out)
+    except ValueError:
+        return failed("engine", f"loading {name} ended the process ({process.returncode})", advice)
+    if told["problem"]:
+        return failed("engine", f"{name} can't be loaded: {told['problem']}", advice)
+    return ok("engine", f"{name} on ONNX Runtime {told['runtime']}: {', '.join(told['providers'])}")
+
+
+async def dataset(patient: Patient, config: DatasetConfig) -> Finding:
+    """Can it be read, and what does it hold?"""
+    how = patient.config.training
+    async with warm_worker(
+        worker_command(how.engine, how.memory), idle_s=0.0, nice=19, enclosure=enclosure_of(patient.config)
+    ) as worker:
+        card = await examine(worker, config)
+    name = f"dataset {config.name}"
+    told = described(card).removeprefix(name).lstrip(": ")
+    if card.problem:
+        return failed(name, told, "see docs/datasets.md; the agent's user must be able to read it")
+    return ok(name, told)

@@ -1,0 +1,163 @@
+"""`headwater-agent doctor`: each check finds what it is there for, in time, and disturbs nobody."""
+
+import asyncio
+import io
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from headwater_agent import doctor
+from headwater_agent.config import Config, load
+from headwater_agent.core.findings import Finding, Health, ok
+from headwater_agent.core.maintenance import lock
+from headwater_agent.diagnosis import Patient, local, remote
+from headwater_agent.doctor import Check, diagnose
+from headwater_agent.edges.journal import open_journal
+from headwater_agent.edges.maintenance import MaintenanceFile
+
+from tests.fakes.agent_bundle import write_examples
+
+INSECURE = """
+[agent]
+id = "box-1"
+state_dir = "state"
+[control_plane]
+insecure = true
+broker = "mqtt://127.0.0.1:1"
+gateway = "127.0.0.1:1"
+[training]
+engine = "constant"
+[datasets.numbers]
+format = "npz"
+path = "numbers.npz"
+columns = { x = { source = "x" }, label = { source = "label", dtype = "int64" } }
+"""
+
+
+def configured(folder: Path, text: str = INSECURE, env: Mapping[str, str] | None = None) -> Config:
+    """Configure a box where nothing answers."""
+    (folder / "agent.toml").write_text(text)
+    (folder / "state").mkdir(exist_ok=True)
+    return load(folder / "agent.toml", env or {})
+
+
+async def patient(folder: Path, env: Mapping[str, str] | None = None) -> Patient:
+    """Look at a box for the first time."""
+    return await Patient.of(configured(folder, env=env))
+
+
+def test_a_box_that_reaches_nobody_is_told_all_of_it(tmp_path: Path) -> None:
+    """As JSON for programs, by exit code 1; nothing is written to its state_dir."""
+    write_examples(tmp_path, 10)
+    out = io.StringIO()
+    assert diagnose(configured(tmp_path), as_json=True, out=out) == 1
+    told = json.loads(out.getvalue())
+    health = {check["name"]: check["health"] for check in told["checks"]}
+    assert health["broker"] == health["gateway"] == "failed" and told["failed"] == 2
+    assert health["agent"] == health["identity"] == "warning"
+    assert health["engine"] == health["dataset numbers"] == health["disk"] == health["dns"] == "ok"
+    assert "10 examples of x: float32[2]" in told["checks"][-1]["found"]
+    assert all(check["advice"] for check in told["checks"] if check["health"] != "ok")
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_person_reads_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finding each, what to do below it, and a sum; 0 if nothing has failed."""
+
+    async def fine() -> Finding:
+        return ok("one", "it is fine")
+
+    async def broken() -> Finding:
+        raise RuntimeError("a bug in a check")
+
+    monkeypatch.setattr(doctor, "checks", lambda patient: [Check("one", fine), Check("two", broken)])
+    out = io.StringIO()
+    assert diagnose(configured(tmp_path), as_json=False, out=out) == 0
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "ok       one          it is fine"
+    assert lines[1] == "unknown  two          it could not be looked at: RuntimeError: a bug in a check"
+    assert "→" in lines[2] and lines[3] == "1 ok, 1 unknown"
+
+
+async def test_a_check_that_hangs_is_given_up_and_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line of progress comes before its end; the others are not held up."""
+    heard: list[str] = []
+
+    async def hangs() -> Finding:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+    monkeypatch.setattr(doctor, "_QUIET_S", 0.01)
+    monkeypatch.setattr(doctor, "checks", lambda patient: [Check("dns", hangs, 0.05)])
+    found = await doctor.examine(configured(tmp_path), lambda finding: heard.append(finding.found), heard.append)
+    assert [finding.health for finding in found] == [Health.UNKNOWN]
+    assert heard == ["… dns: at most 0 s", "no answer within 0 s"]
+
+
+async def test_a_journal_is_read_while_it_is_written(tmp_path: Path) -> None:
+    """Nothing of it is changed; a flipped record is named, and so is one that was set aside before."""
+    path = tmp_path / "state" / "journal.db"
+    assert (await local.journal(await patient(tmp_path))).health is Health.OK
+    async with open_journal(path) as journal:
+        await journal.next_epoch()
+        found = await local.journal(await patient(tmp_path))
+        assert (found.health, found.found) == (Health.OK, "1 sound records")
+        await journal.next_epoch()
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert (await local.journal(await patient(tmp_path))).health is Health.OK
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+    (path.parent / "journal.db.corrupt-1").touch()
+    found = await local.journal(await patient(tmp_path))
+    assert found.health is Health.WARNING and "journal.db.corrupt-1" in found.found
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entry SET body = '7' WHERE key = 'epoch'")
+    connection.close()
+    found = await local.journal(await patient(tmp_path))
+    assert found.health is Health.FAILED and "'epoch' is damaged" in found.found
+    path.write_bytes(b"?" * 5000)
+    assert (await local.journal(await patient(tmp_path))).health is Health.FAILED
+
+
+async def test_a_spool_that_nobody_empties_is_told(tmp_path: Path) -> None:
+    """After a week."""
+    subject = await patient(tmp_path)
+    assert (await local.spool(subject)).health is Health.OK
+    delta = tmp_path / "state" / "spool" / "t1.delta"
+    delta.parent.mkdir()
+    delta.write_bytes(bytes(1000))
+    assert (await local.spool(subject)).health is Health.OK
+    os.utime(delta, (0, 0))
+    assert (await local.spool(subject)).health is Health.WARNING
+
+
+async def test_a_pause_is_a_condition_that_is_not_met(tmp_path: Path) -> None:
+    """Whether or not an agent runs."""
+    subject = await patient(tmp_path)
+    MaintenanceFile(tmp_path / "state").write(lock(now_ms=0, reason="new fan"))
+    found = await local.conditions(subject)
+    assert found.health is Health.WARNING and "(new fan)" in found.found
+
+
+async def test_data_that_cannot_be_used_has_failed(tmp_path: Path) -> None:
+    """The file is not there."""
+    subject = await patient(tmp_path)
+    found = await local.dataset(subject, subject.config.datasets[0])
+    assert found.health is Health.FAILED and found.name == "dataset numbers"
+
+
+async def test_confinement_counts_as_the_owner_says(tmp_path: Path) -> None:
+    """Off is a warning, also where the kernel has all of it."""
+    found = await local.confinement(await patient(tmp_path, {"HEADWATER_TRAINING__CONFINEMENT": "off"}))
+    assert found.health is Health.WARNING
+
+
+async def test_a_box_without_an_identity_has_no_addresses_to_look_at(tmp_path: Path) -> None:
+    """That is the one failure; what follows from it is unknown."""
+    subject = await Patient.of(configured(tmp_path, '[agent]\nstate_dir = "state"\n'))
+    assert (await local.identity(subject)).health is Health.FAILED
+    for look in (local.certificate, remote.dns, remote.enrolment, remote.broker, remote.gateway):
+        assert (await look(subject)).health is Health.UNKNOWN
+    assert (await remote.clock(subject)).health is Health.UNKNOWN

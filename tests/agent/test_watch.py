@@ -1,0 +1,100 @@
+"""The box is looked at now and then; who must know hears of a change, once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from headwater_agent.core import events as on
+from headwater_agent.core.conditions import NAMES, Readings, Wanted
+from headwater_agent.watch import Watch
+from headwater_wire.messages import ConditionState
+
+from tests.fakes.agent_home import until
+from tests.fakes.agent_ports import QuietLink
+
+COOL = Readings(celsius=40.0)
+
+
+@dataclass
+class Box:
+    """A box whose readings the test sets."""
+
+    readings: Readings = COOL
+    looks: int = 0
+    told: list[on.Event] = field(default_factory=list)
+    link: QuietLink = field(default_factory=QuietLink)
+
+    def read(self) -> Readings:
+        """Look."""
+        self.looks += 1
+        return self.readings
+
+    async def hear(self, event: on.Event) -> None:
+        """Be the machine."""
+        self.told.append(event)
+
+    def watch(self, every_s: float = 1000.0) -> Watch:
+        """Watch it."""
+        return Watch(Wanted(max_celsius=80.0, settle_s=0.0), self.read, self.link, self.hear, every_s)
+
+
+@asynccontextmanager
+async def running(watch: Watch) -> AsyncIterator[None]:
+    """Run it until the context ends."""
+    await watch.begin()
+    task = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_the_first_look_is_there_to_be_asked_for() -> None:
+    """Before anybody listens."""
+    box = Box(Readings(celsius=90.0))
+    watch = box.watch()
+    await watch.begin()
+    assert "it has 90 °C" in watch.standing.waiting and (box.told, box.link.announced) == ([], 0)
+    assert [condition.name for condition in watch.conditions()] == list(NAMES)
+
+
+async def test_a_change_is_told_to_the_machine_and_the_control_plane() -> None:
+    """Each once; another figure of what is lost already is news for the machine alone."""
+    box = Box()
+    watch = box.watch()
+
+    async def becomes(celsius: float, told: int, announced: int) -> None:
+        box.readings = replace(COOL, celsius=celsius)
+        looks = box.looks
+        watch.again()
+        await until(lambda: box.looks > looks and len(box.told) == told, "the news")
+        await until(lambda: box.link.announced == announced, "the registration")
+
+    async with running(watch):
+        await becomes(90.0, told=1, announced=1)
+        await becomes(91.0, told=2, announced=1)
+        await becomes(40.0, told=3, announced=2)
+        await becomes(41.0, told=3, announced=2)
+    lost, hotter, met = box.told
+    assert isinstance(lost, on.ConditionsChanged) and isinstance(hotter, on.ConditionsChanged)
+    assert "90 °C" in lost.waiting and "91 °C" in hotter.waiting and met == on.ConditionsChanged("")
+
+
+async def test_what_became_unknown_is_told_without_a_pause() -> None:
+    """It does no harm."""
+    box = Box()
+    watch = box.watch()
+    async with running(watch):
+        box.readings = Readings()
+        watch.again()
+        await until(lambda: box.link.announced == 1, "the registration")
+    assert box.told == [] and watch.conditions()[1].state is ConditionState.UNKNOWN
+
+
+async def test_it_looks_unasked() -> None:
+    """In its rhythm."""
+    box = Box()
+    async with running(box.watch(every_s=0.01)):
+        await until(lambda: box.looks >= 3, "some looks")

@@ -1,0 +1,67 @@
+"""A control plane that was restored from a backup, and boxes that have seen more than it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from headwater_control.core.identity import InviteState
+from headwater_control.service import audit, enrolment
+from headwater_control.service.restoration import Restored, settle
+from headwater_control.service.sync import sync
+from headwater_control.service.world import World
+from headwater_wire.eras import ERA, first_of
+from headwater_wire.ids import DeviceId
+from headwater_wire.messages import SyncRequest
+
+from tests.fakes.world import Box
+
+BACKUP = Restored(datetime(2026, 1, 2, tzinfo=UTC), "0.1.0", 7, ("ab" * 32,))
+
+
+async def test_a_restored_database_begins_an_era(world: World) -> None:
+    """Each device's revision is beyond whatever it was told, so that all of them come and sync; the log tells of it."""
+    boxes = [await Box(world, name).register() for name in ("box-1", "box-2")]
+    before = [(await box.sync()).revision for box in boxes]
+    await settle(world, BACKUP)
+    for box, revision in zip(boxes, before, strict=True):
+        box.revision = revision + 12_345  # of what it was told after the backup
+        assert (await box.sync()).revision == revision + ERA
+    (entry,) = await audit.list_entries(world, after=None, limit=1)
+    assert (entry.action, entry.subject) == ("control.restore", "2026-01-02T00:00:00+00:00")
+    assert "abab" in entry.after
+    assert (await audit.verify(world)).problem == ""
+
+
+async def test_open_invitations_end_with_a_restore(world: World) -> None:
+    """Since it is not known whether they were used; others stay as they are."""
+    open_one, _ = await enrolment.invite(world, ttl=timedelta(hours=1))
+    used, _ = await enrolment.invite(world, ttl=timedelta(hours=1))
+    async with world.store.write() as tx:
+        await tx.invites.save(replace(used, used=1))
+    await settle(world, BACKUP)
+    states = {invite.id: invite.state(world.clock.now()) for invite in await enrolment.list_invites(world)}
+    assert states == {open_one.id: InviteState.WITHDRAWN, used.id: InviteState.USED}
+
+
+async def test_a_box_that_registers_after_a_restore_begins_in_the_new_era(world: World) -> None:
+    """It may have been enrolled after the backup, and been told as many changes as it is told from now on."""
+    world = replace(world, settings=replace(world.settings, first_revision=first_of(1)))
+    box = await Box(world, "late", revision=1).register()
+    assert (await box.sync()).revision == ERA
+
+
+async def test_a_box_that_knows_more_than_the_database_begins_an_era_of_its_own(world: World) -> None:
+    """It was enrolled after the backup: what it is told from then on is newer than all it was ever told."""
+    box = DeviceId("late")
+    unknown = await sync(world, SyncRequest(box, 1, 41))
+    assert unknown.hello_wanted and unknown.revision == 41
+    late = await Box(world, "late", revision=unknown.revision).register()
+    assert (await late.sync()).revision == 41 + ERA
+    assert (await late.sync()).revision == 41 + ERA
+
+
+async def test_a_box_can_not_count_beyond_what_a_database_holds(world: World) -> None:
+    """A revision that no control plane can have told changes nothing."""
+    box = await Box(world, "box-1").register()
+    known = (await box.sync()).revision
+    box.revision = 2**62
+    assert (await box.sync()).revision == known
