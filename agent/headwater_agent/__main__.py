@@ -73,9 +73,17 @@ def _run(config: Config, options: argparse.Namespace) -> None:
 
             asyncio.run(enrol(config, line, again=False))
         asyncio.run(run(config, os.environ))
-    except (AgentError, OSError) as error:
-        print(f"headwater-agent: {_told(error, config)}", file=sys.stderr)
+    except (AgentError, OSError, ExceptionGroup) as error:
+        if not isinstance(first := _first(error), AgentError | OSError):
+            raise
+        print(f"headwater-agent: {_told(first, config)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _told(error: Exception, config: Config) -> str:

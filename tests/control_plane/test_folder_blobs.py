@@ -46,6 +46,21 @@ async def test_a_damaged_blob_is_healed_by_storing_it_again(blobs: FolderBlobs, 
         assert blobs.path(blob.digest).read_bytes() == DATA
 
 
+async def test_every_flipped_bit_and_every_lost_byte_is_found(blobs: FolderBlobs) -> None:
+    """Before a merge each of its inputs is read whole: what the disk has done to one is not merged, but named."""
+    sound, hurt = await blobs.put(DATA), await blobs.put(DATA[:200])
+    place = blobs.path(hurt.digest)
+    whole = place.read_bytes()
+    assert await blobs.damaged([sound.digest, hurt.digest]) == ()
+    harm = [whole[:size] for size in range(len(whole))] + [whole + b"\0"]
+    harm += [whole[:n] + bytes([whole[n] ^ 1 << bit]) + whole[n + 1 :] for n in range(len(whole)) for bit in range(8)]
+    for data in harm:
+        place.write_bytes(data)
+        assert await blobs.damaged([sound.digest, hurt.digest]) == (hurt.digest,)
+    place.unlink()
+    assert await blobs.damaged([sound.digest, hurt.digest]) == (hurt.digest,)
+
+
 async def test_what_was_stored_again_is_recent(blobs: FolderBlobs, tmp_path: Path) -> None:
     """A sweep spares it, though it was made long ago: its row may not be committed yet."""
     blob = await blobs.put(DATA)

@@ -47,7 +47,6 @@ class History:
         self._client: Client | None = None
         self._boxes: dict[str, Box] = {}
         self._agents: dict[str, Agent] = {}
-        self.data.mkdir(parents=True)
         self.control = self._serve()
 
     @property
@@ -106,6 +105,11 @@ class History:
                 self.ends.append((box, code))
                 agent.kill()
                 self._start(box)
+
+    def last_ends(self) -> list[tuple[str, int]]:
+        """Name, after the end, who did not stop in good order."""
+        everybody: dict[str, Process] = {"control plane": self.control, **self._agents}
+        return [(name, code) for name, process in everybody.items() if (code := process.exit_code())]
 
     def close(self) -> None:
         """Close the connection to the control plane."""

@@ -1,13 +1,51 @@
 """An aiomqtt client as a lifetime: made once, ended in time, never deaf to a cancellation."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
 
 import aiomqtt
 
 GOODBYE_S = 1.0
+_CONNECT_S = 5.0  # of TCP alone, in a thread that nothing ends before
 _SESSION_TAKEN_OVER = 0x8E
+
+
+class PatientClient(aiomqtt.Client):
+    """A client whose TLS handshake may take its time, and ends when its attempt does.
+
+    paho does it in a thread and gives it five seconds, which nothing shortens or lengthens from outside: too few for a
+    broker to which a whole fleet comes back, and five too many for an agent that is to stop.
+    """
+
+    def __init__(self, host: str, port: int, *, handshake_s: float, **settings: Any) -> None:
+        super().__init__(host, port, **settings)
+        below: Any = self._client
+        connect = below._create_socket_connection
+        self._opened: list[socket.socket] = []
+
+        def create() -> socket.socket:
+            below._connect_timeout = _CONNECT_S
+            made: socket.socket = connect()
+            self._opened.append(made.dup())  # to be shut while the thread waits on the other one
+            below._connect_timeout = handshake_s
+            return made
+
+        below._create_socket_connection = create
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            for sock in self._opened:
+                with suppress(OSError):  # it is broken already
+                    sock.shutdown(socket.SHUT_RDWR)
+            raise
+        finally:
+            for sock in self._opened:
+                sock.close()
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from headwater_wire import durable
 from headwater_agent.core.session import Box, Session
 from headwater_agent.edges import records
 from headwater_agent.edges.ledger import Ledger
-from headwater_agent.ports import Survey
+from headwater_agent.ports import Damaged, Survey
 
 _EPOCH = "epoch"
 _SURVEY = "survey/"
@@ -117,7 +117,10 @@ async def open_journal(path: Path, pause_s: float = PAUSE_S) -> AsyncIterator[Sq
     """Open, or begin, the journal at `path`; a damaged one is set aside and what it still tells goes on."""
     with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
         await _in(thread, lambda: durable.make_dirs(path.parent))
-        ledger = await _in(thread, lambda: Ledger(path))
+        try:
+            ledger = await _in(thread, lambda: Ledger(path))
+        except sqlite3.OperationalError as error:
+            raise Damaged(f"{path} can't be opened ({error}): make room on its disk, or look after that") from error
         try:
             yield SqliteJournal(ledger, thread, pause_s)
         finally:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -13,12 +14,14 @@ _SEAL = "seal"
 _ASIDE_KEPT = 9
 # ValueError: SQLite's own message may quote a damaged schema, and that may be no UTF-8.
 _UNREADABLE = (sqlite3.Error, ValueError, OverflowError, MemoryError)
+_THE_DISK_S = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 class Ledger:
     """Synchronous and for one thread; what `write` has returned from survives a power loss.
 
-    A damaged file is set aside (renamed `.corrupt-N`) and what could be read of it goes on in a fresh one.
+    A damaged file is set aside (renamed `.corrupt-N`) and what could be read of it goes on in a fresh one. A sound one
+    on a disk that is full, or fails now, is left as it is: raises `sqlite3.OperationalError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,17 +82,17 @@ class Ledger:
 
 
 def examine(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Read all records of a file that are sound; say what is wrong with the others."""
+    """Read all records of a file that are sound, and say what is wrong with the others.
+
+    Raises `sqlite3.OperationalError` if it is not the file that is wrong, but its disk.
+    """
     try:
-        connection = _connect(path)
+        with closing(_connect(path)) as connection:
+            return _read(connection)
     except _UNREADABLE as error:
+        if _is_the_disk_s(error):
+            raise
         return {}, (f"it can't be read at all ({error})",)
-    try:
-        return _read(connection)
-    except _UNREADABLE as error:
-        return {}, (f"it can't be read at all ({error})",)
-    finally:
-        connection.close()
 
 
 def inspect(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -108,6 +111,12 @@ def inspect(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
         return {}, (f"it can't be read at all ({error})",)
     finally:
         connection.close()
+
+
+def _is_the_disk_s(error: BaseException) -> bool:
+    """Say whether the disk refuses now; a file that ends too early is damaged."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code != sqlite3.SQLITE_IOERR_SHORT_READ and code & 0xFF in _THE_DISK_S
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from headwater_agent.config import Address
 from headwater_agent.core.backoff import delay_s
 from headwater_agent.core.events import Connected, Disconnected, Event
-from headwater_agent.edges.connection import GOODBYE_S, acknowledge_by_hand, connection, taken_over
+from headwater_agent.edges.connection import GOODBYE_S, PatientClient, acknowledge_by_hand, connection, taken_over
 from headwater_agent.edges.downward import read
 from headwater_agent.edges.trust import Trust
 from headwater_agent.ports import Journal, Registrar, Vitals
@@ -247,7 +247,7 @@ class Link:
         will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         will.WillDelayInterval = WILL_DELAY_S
         will.MessageExpiryInterval = EXPIRY_S
-        return aiomqtt.Client(
+        return PatientClient(
             self._address.host,
             self._address.port,
             identifier=self._device,
@@ -262,6 +262,7 @@ class Link:
             tls_context=self._tls(),
             socket_options=_AT_ONCE,
             max_queued_incoming_messages=QUEUED,
+            handshake_s=self._patience_s,
         )
 
     def _state(self, *, online: bool) -> bytes:

@@ -186,6 +186,7 @@ class ControlPlane(Process):
         self._endpoints_file = data_dir / "endpoints.json"
         self._token_file = data_dir / "admin.token"
         self._ca = data_dir / "ca" / "root.pem"
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # before the log's, which would be for all to read
         flags += ["--admin-token-file", str(self._token_file)] if secure else ["--insecure"]
         command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data_dir), *flags, *arguments]
         super().__init__("the control plane", [*prefix, *command], data_dir / "serve.log", env, launch)

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -77,6 +77,10 @@ class FolderBlobs:
                 del self._open[key]
             await asyncio.shield(asyncio.to_thread(staging.end, None))
 
+    async def damaged(self, wanted: Iterable[Digest]) -> tuple[Digest, ...]:
+        """Read whole blobs, and name those that are missing or, by what a disk has done, not what was stored."""
+        return tuple([digest for digest in wanted if not await asyncio.to_thread(self._is_sound, digest)])
+
     async def delete(self, digest: Digest) -> None:
         """Forget; of what is not there, nothing."""
         await asyncio.to_thread(self._delete, digest)
@@ -111,6 +115,12 @@ class FolderBlobs:
 
     def _adopt(self, path: Path) -> Blob:
         return self.accept(path, digests.of_file(path))
+
+    def _is_sound(self, digest: Digest) -> bool:
+        try:
+            return digests.of_file(self._place(digest)).digest == digest
+        except OSError:
+            return False
 
     def _delete(self, digest: Digest) -> None:
         with self._shard(check_digest(digest)):

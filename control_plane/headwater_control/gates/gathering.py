@@ -7,10 +7,22 @@ from typing import Generic, TypeVar
 
 from headwater_control.ports import Busy
 
-MOST = 64  # in one go: more would keep other writers waiting
+MOST = 32  # in one go: more would keep other writers waiting
+TRIES, PAUSE_S = 3, 0.5  # while the database is busy
 
 Asked = TypeVar("Asked")
 Said = TypeVar("Said")
+Done = TypeVar("Done")
+
+
+async def patiently(write: Callable[[], Awaitable[Done]]) -> Done:
+    """Write for many devices: while the database is busy try again, lest all of them have to; at last raise `Busy`."""
+    for _ in range(TRIES - 1):
+        try:
+            return await write()
+        except Busy:
+            await asyncio.sleep(PAUSE_S)
+    return await write()
 
 
 class Gathering(Generic[Asked, Said]):
@@ -49,7 +61,7 @@ class Gathering(Generic[Asked, Said]):
         if len(taken) < 2:
             return False
         try:
-            said = await self._go([asked for asked, _ in taken])
+            said = await patiently(lambda: self._go([asked for asked, _ in taken]))
         except Busy as error:  # none of them is to blame: to ask alone would only add to the crowd
             for _, answer in taken:
                 if not answer.done():

@@ -18,6 +18,7 @@ from headwater_wire.topics import CONTROL_FILTER, parse
 from headwater_wire.v1 import fleet_pb2 as fleet
 
 from headwater_control.core.fleet import Beat
+from headwater_control.gates.gathering import patiently
 from headwater_control.link import Link, acknowledge_by_hand
 from headwater_control.ports import Busy
 from headwater_control.service import devices
@@ -31,7 +32,7 @@ _BATCH_EVERY_S = 0.2
 _BEATS = 10_000  # waiting for their batch
 _ARRIVALS = 5_000  # waiting for a worker: a fleet that comes back at once
 _PAYLOAD_BYTES = 65_536  # the largest Hello is a few kilobytes
-_ARRIVALS_AT_ONCE = 64  # in one transaction
+_ARRIVALS_AT_ONCE = 32  # in one transaction
 _COMPLAIN_EVERY_S = 10.0
 
 Arrival = devices.Registration | devices.Sign
@@ -147,7 +148,8 @@ class MqttGate:
 
     async def _beaten(self, batch: Sequence[_Waiting]) -> None:
         try:
-            await devices.heartbeats(self.world, [(waiting.beat, waiting.progress) for waiting in batch])
+            beats = [(waiting.beat, waiting.progress) for waiting in batch]
+            await patiently(lambda: devices.heartbeats(self.world, beats))
             self.tally.taken += len(batch)
         except Exception:  # as an HTTP gate answers 500: one failed write must not end the process; more beats follow
             self.tally.failed += len(batch)
@@ -175,7 +177,7 @@ class MqttGate:
         """Write all of them together; if that fails, each alone, so that none is lost for another's sake."""
         try:
             if read:
-                await devices.arrive(self.world, [arrival for arrival, _ in read])
+                await patiently(lambda: devices.arrive(self.world, [arrival for arrival, _ in read]))
             self.tally.taken += len(read)
         except Exception as error:  # as above; the device's next Sync asks for what is missing
             if len(read) > 1 and not isinstance(error, Busy):

@@ -1,6 +1,6 @@
 """Bytes: immutable, content-addressed objects, and unfinished uploads of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,9 @@ class Blobs(Protocol):
 
         A second one with the same key takes over: whatever the first does next raises `TakenOver`.
         """
+
+    async def damaged(self, wanted: Iterable[Digest]) -> tuple[Digest, ...]:
+        """Read whole blobs, and name those that are missing or, by what a disk has done, not what was stored."""
 
     async def delete(self, digest: Digest) -> None:
         """Forget; of what is not there, nothing."""

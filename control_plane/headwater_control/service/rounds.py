@@ -11,6 +11,7 @@ from pathlib import Path
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.ids import DeviceId, Digest, RunId, TaskId
 
+from headwater_control.core.models import Version
 from headwater_control.core.rounds import (
     ABANDONED_IN_A_ROW,
     Ask,
@@ -190,12 +191,11 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
     with workspace(world.settings.work_dir) as folder:
         out_path = folder / "merged.safetensors"
         try:
-            await world.offload.merge(_job(world, run, record, base.parameters.digest, tasks, out_path))
-            parameters = await world.blobs.adopt(out_path)
+            if not (problem := await _damage(world, base, record, tasks)):
+                await world.offload.merge(_job(world, run, record, base.parameters.digest, tasks, out_path))
+                parameters = await world.blobs.adopt(out_path)
         except Unusable as error:
             problem = f"the deltas can't be merged: {error}"
-        except KeyError as error:
-            problem = f"the deltas can't be merged: blob {error} is missing"
     crashpoint("control.merging")
     now = world.clock.now()
     async with work(world) as unit:
@@ -211,6 +211,16 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
         await _save(unit, lead, run, record, now)
     crashpoint("control.round.committed")
     return deltas_of(tasks)
+
+
+async def _damage(world: World, base: Version, record: Round, tasks: Sequence[TaskRecord]) -> str:
+    """Say which of a merge's inputs the control plane's own disk has damaged or lost since they were stored."""
+    frozen = [task for task in tasks if task.delta and task.id in record.frozen]
+    owners = {task.delta.digest: f"the delta of {task.device}" for task in frozen if task.delta}
+    owners[base.parameters.digest] = f"version {base.id}"
+    damaged = await world.blobs.damaged(owners)
+    what = ", ".join(sorted(owners[digest] for digest in damaged))
+    return f"the control plane's disk has damaged or lost {what}: look after that disk" if damaged else ""
 
 
 def _job(world: World, run: Run, record: Round, base: Digest, tasks: Sequence[TaskRecord], out_path: Path) -> MergeJob:

@@ -56,6 +56,19 @@ async def test_a_delta_is_kept_until_it_is_discarded(spool: Spool) -> None:
         await spool.open(T1, blob(DELTA))
 
 
+async def test_every_flipped_bit_and_every_lost_byte_of_a_delta_is_found(tmp_path: Path) -> None:
+    """What the disk has done to a delta is found before it is uploaded, after a restart as well."""
+    await adopted(FolderSpool(tmp_path))
+    place = tmp_path / "spool" / f"{T1}.delta"
+    harm = [DELTA[:size] for size in range(len(DELTA))] + [DELTA + b"\0"]
+    harm += [DELTA[:n] + bytes([DELTA[n] ^ 1 << bit]) + DELTA[n + 1 :] for n in range(len(DELTA)) for bit in range(8)]
+    spool = FolderSpool(tmp_path)
+    for data in harm:
+        place.write_bytes(data)
+        with pytest.raises(Damaged, match="the delta is damaged"):
+            await spool.open(T1, blob(DELTA))
+
+
 async def test_a_folder_that_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
     """The native engine builds its graphs in one, where the worker may write."""
     spool = FolderSpool(tmp_path)

@@ -104,6 +104,25 @@ async def test_a_delta_with_the_bytes_of_one_being_deleted_survives(world: World
         assert await content(world, version) == ["imported", "10 same", "10 same"]
 
 
+async def test_a_delta_that_the_disk_has_lost_is_named_and_costs_a_round(world: World) -> None:
+    """The round is abandoned with a sentence that names the box, and the run goes on with the next one."""
+    boxes = await fleet(world, 2)
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=2))
+    await step(world, run.id)
+    for box in boxes:
+        for task in (await box.sync()).tasks:
+            receipt = await box.upload(task, box.id.encode())
+            assert receipt.kind is ReceiptKind.COMMITTED
+    assert isinstance(world.blobs, MemoryBlobs)
+    lost = next(digest for digest, data in world.blobs.objects.items() if data == b"box-2")
+    del world.blobs.objects[lost]
+    await step(world, run.id)
+    view = await runs.show_run(world, run.id)
+    assert [entry.round.state for entry in view.rounds][:1] == [RoundState.ABANDONED]
+    assert "lost the delta of box-2: look after that disk" in view.rounds[0].round.reason
+    assert view.run.state is RunState.RUNNING
+
+
 async def test_collecting_ends_when_the_target_is_reached(world: World) -> None:
     """With two of three reported and a target of two, the round closes and the third is told."""
     boxes = {box.id: box for box in await fleet(world, 3)}
