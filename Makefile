@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE_TESTS := $(addprefix tests/agent/training/,test_engines.py test_native_engine.py test_confined_worker.py test_resume.py)
 
-.PHONY: help install demo test parity light native test-aarch64 check format protos bench storm bench-training fuzz fuzz-import durability simulate clean
+.PHONY: help install demo test long parity light native test-aarch64 check format protos bench storm bench-training fuzz fuzz-import durability simulate clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,8 +24,11 @@ install: $(STAMP)
 demo: $(STAMP) ## train on handwritten digits across five agents and roll the result out (ARGS="--rounds 5 --keep")
 	$(BIN)/headwater demo $(ARGS)
 
-test: $(STAMP) ## the whole suite (ARGS="-k broker")
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(STAMP) ## the suite, in five minutes (ARGS="-k broker")
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
+
+long: $(STAMP) ## whole fleets with bad links, bad data, kills and a storm, and samples of simulate and durability
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 parity: .venv-parity/.installed ## the compiler against PyTorch
 	.venv-parity/bin/pytest -n auto tests/parity $(ARGS)

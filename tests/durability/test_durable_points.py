@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.durability import interposer
 from tests.durability.history import check_disk, history
+
+pytestmark = pytest.mark.long
 
 CONTROL = (30, 60, 75)  # of 156, counted anew in each life: its first start, while boxes enrol, and in the round
 BOX_1 = (21, 38)  # of 50: a record in the journal, the move of a delta into the spool

@@ -18,6 +18,8 @@ from starlette.types import Message
 
 from tests.support.front import ENDS_WITHIN_S, ME, Front, ended_after
 
+pytestmark = pytest.mark.long
+
 MANY = 200
 
 

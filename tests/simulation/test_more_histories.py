@@ -4,6 +4,8 @@ import pytest
 
 from tests.simulation.test_histories import played
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("first", range(100, 200, 10))
 def test_every_promise_is_kept(first: int) -> None:

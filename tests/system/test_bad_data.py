@@ -17,6 +17,8 @@ from headwater_wire.ids import DeviceId
 from tests.support.fleet import Crashes, Fleet, fleet, import_digits
 from tests.support.waiting import until_now
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = 40
 IMAGES = np.random.default_rng(0).standard_normal((EXAMPLES, 8, 8), np.float32)
 LABELS = np.arange(EXAMPLES) % 10

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from headwater.records import Run
 
 from tests.support.fleet import Fleet, fleet
@@ -10,6 +11,8 @@ from tests.support.links import Links
 from tests.support.outcomes import digests_of, states_of
 from tests.support.waiting import until_now
 from tests.support.wide_model import save_wide_model
+
+pytestmark = pytest.mark.long
 
 BOXES = ("box-1", "box-2")
 SIDE = 700  # SIDE × SIDE float32 are 2 MB

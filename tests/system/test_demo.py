@@ -47,6 +47,7 @@ def test_the_demo_ends_with_a_better_model_and_leaves_nothing_else(tmp_path: Pat
     assert not _running(scratch), "a process of the demo is still there"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_demo_told_to_stop_cleans_up_however_often_it_is_told(tmp_path: Path, number: signal.Signals) -> None:
     """Impatient Ctrl-C, or the terminal closed: the first one counts, and neither process nor folder remains."""
@@ -64,6 +65,7 @@ def test_a_demo_told_to_stop_cleans_up_however_often_it_is_told(tmp_path: Path, 
     assert not _running(tmp_path), "a process of the demo is still there"
 
 
+@pytest.mark.long
 def test_a_killed_demo_takes_its_processes_with_it(tmp_path: Path) -> None:
     """kill -9 leaves it no time for anything: the kernel tells the others."""
     with _demo(tmp_path) as demo:

@@ -5,10 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import onnxruntime
+import pytest
 from headwater.errors import Unreachable
 
 from tests.support.fleet import Crashes, Fleet, add_digit_boxes, fleet, import_digits
 from tests.support.waiting import until_now
+
+pytestmark = pytest.mark.long
 
 STEPS = ("agent.install.fetched", "agent.install.linked")
 

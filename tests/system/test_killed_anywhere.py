@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.support.fleet import Crashes, Fleet, add_digit_boxes, fleet, import_digits, start_reproducible
 from tests.support.outcomes import digests_of, states_of
 from tests.support.wide_model import save_wide_model
+
+pytestmark = pytest.mark.long
 
 DEVICES = 3
 # Over several boxes: three deaths at training one task would put it on the denylist.

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 from headwater.errors import Unreachable
 from headwater.records import RunDetail
 from headwater_wire import codecs
@@ -17,6 +18,8 @@ from tests.support.fleet import Crashes, Fleet, fleet
 from tests.support.standin import Standin
 from tests.support.waiting import until, until_now
 from tests.support.wide_model import save_wide_model
+
+pytestmark = pytest.mark.long
 
 DEVICES = 20
 SIDE = 3163 if os.environ.get("LARGE") else 1000  # SIDE × SIDE parameters

@@ -6,12 +6,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from headwater.records import Run
 from headwater_control.backup import restore, take
 from headwater_control.config import Settings
 
 from tests.support.fleet import Fleet, add_digit_boxes, fleet, import_digits, start_reproducible
 from tests.support.waiting import until_now
+
+pytestmark = pytest.mark.long
 
 ROUNDS = 10
 

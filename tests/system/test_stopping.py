@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pytest
 from headwater.examples import digits
 from headwater_wire import codecs, convert
 from headwater_wire import digests as wire_digests
@@ -18,6 +19,8 @@ from tests.support.fleet import Fleet, fleet, import_digits
 from tests.support.standin import Standin
 from tests.support.waiting import until, until_now
 from tests.support.wide_model import save_wide_model
+
+pytestmark = pytest.mark.long
 
 STOP_S = 5.0
 EPOCHS = 40  # of 1437 steps: a second or two

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.storm import storm
+
+pytestmark = pytest.mark.long
 
 AGENTS = 30
 
