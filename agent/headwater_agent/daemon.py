@@ -14,6 +14,7 @@ from headwater_agent.clerk import Clerk, Contact
 from headwater_agent.config import Address, Config, TrainingConfig
 from headwater_agent.core import maintenance, novelty
 from headwater_agent.core.conditions import MB
+from headwater_agent.core.course import credited
 from headwater_agent.core.events import ConditionsChanged, Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
 from headwater_agent.core.status import Reach, describe
@@ -162,9 +163,10 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 waiting=watch.standing.waiting,
                 quota=config.spool,
             )
-            shell = Shell(await journal.load(box), journal, changed)
+            spool, session = FolderSpool(state), await journal.load(box)
+            session = credited(session, {held.task.id: await spool.reached(held.task.id) for held in session.held})
+            shell = Shell(session, journal, changed)
             shown, contact = [_shown(shell.session)], Contact(shell.session.time)
-            spool = FolderSpool(state)
             for problem in journal.problems:
                 _log.error("%s; the next Sync heals what was lost", problem)
                 tell(problem)

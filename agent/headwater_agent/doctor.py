@@ -4,8 +4,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TextIO
 
 from headwater_agent.config import Config
@@ -20,11 +22,12 @@ _SIGNS = {Health.OK: "ok     ", Health.WARNING: "warning", Health.FAILED: "FAILE
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at, within a time."""
+    """One thing to look at, within a time. Of those that are `heavy` one is looked at after the other."""
 
     name: str
     look: Callable[[], Awaitable[Finding]]
     patience_s: float = _PATIENCE_S
+    heavy: bool = False
 
 
 def checks(patient: Patient) -> Iterator[Check]:
@@ -42,16 +45,21 @@ def checks(patient: Patient) -> Iterator[Check]:
     yield Check("disk", lambda: local.disk(patient))
     yield Check("confinement", lambda: local.confinement(patient))
     yield Check("conditions", lambda: local.conditions(patient))
-    yield Check("engine", lambda: local.engine(patient), _PATIENCE_DATA_S)
+    yield Check("engine", lambda: local.engine(patient), _PATIENCE_DATA_S, heavy=True)
     for dataset in patient.config.datasets:
-        yield Check(f"dataset {dataset.name}", lambda one=dataset: local.dataset(patient, one), _PATIENCE_DATA_S)  # type: ignore[misc]
+        look = partial(local.dataset, patient, dataset)
+        yield Check(f"dataset {dataset.name}", look, _PATIENCE_DATA_S, heavy=True)
 
 
 async def examine(config: Config, hear: Callable[[Finding], None], progress: Callable[[str], None]) -> list[Finding]:
-    """Look at everything at once; `hear` each finding in order, `progress` what is waited for longer than a moment."""
+    """Look at everything at once, but for what is heavy.
+
+    `hear` each finding in order, `progress` what is waited for longer than a moment.
+    """
     patient = await Patient.of(config)
     listed = list(checks(patient))
-    running = [asyncio.create_task(_within(check), name=f"doctor.{check.name}") for check in listed]
+    turn = asyncio.Lock()
+    running = [asyncio.create_task(_in_turn(check, turn), name=f"doctor.{check.name}") for check in listed]
     found = []
     try:
         for check, task in zip(listed, running, strict=True):
@@ -65,6 +73,11 @@ async def examine(config: Config, hear: Callable[[Finding], None], progress: Cal
             task.cancel()
         await asyncio.wait(running)
     return found
+
+
+async def _in_turn(check: Check, turn: asyncio.Lock) -> Finding:
+    async with turn if check.heavy else nullcontext():
+        return await _within(check)
 
 
 async def _within(check: Check) -> Finding:

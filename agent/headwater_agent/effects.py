@@ -34,6 +34,7 @@ from headwater_agent.ports import (
     Uplink,
     Worker,
 )
+from headwater_agent.ration import Ration, UsedUp
 from headwater_agent.thrift import Thrift
 from headwater_agent.training import protocol
 from headwater_agent.trainings import Trainings
@@ -194,7 +195,7 @@ class Effects:
             reply = await self.trainings.run(job, limits.max_minutes, wish, lambda step: self._step(task.id, step))
             return await self._trained(task, attempt, delta_path, reply)
         except Died as error:
-            return on.WorkerDied(task.id, attempt, str(error))
+            return on.WorkerDied(task.id, attempt, str(error), await self.spool.reached(task.id))
         except (Gone, Malformed, Damaged) as error:
             return on.TrainingBroke(task.id, attempt, str(error))
         except OSError as error:
@@ -225,30 +226,36 @@ class Effects:
     async def _upload(self, command: do.Upload) -> on.Event:
         task, delta = command.task, command.delta
         offer = Offer(self.request().device, task.id, delta, task.plan.codec, command.metrics)
+        ration = Ration(self.allowance, delta.size)
 
         async def attempt() -> on.Event:
             try:
                 path = await self.spool.open(task.id, delta)
                 self._show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
-                receipt = await self.uplink.upload(offer, path, lambda sent: self._sent(task.id, sent, delta.size))
+                receipt = await self.uplink.upload(
+                    offer, path, lambda sent: self._sent(task.id, sent, delta.size), ration.take
+                )
             except OSError as error:
                 raise Damaged(f"the delta can't be read: {error.strerror or error}") from error
             _log.info("task %s: %s", task.id, f"{receipt.kind} {receipt.reason}".rstrip())
             return on.Receipted(task.id, receipt)
 
+        what = f"the upload of task {task.id}"
         try:
-            await self._allowed(task.id, delta.size)
-            async with self._uploads:
-                return await self._patiently(attempt, f"the upload of task {task.id}", final=Damaged, of=task.id)
+            while True:
+                await self._allowed(task.id, ration)
+                with suppress(UsedUp):
+                    async with self._uploads:
+                        return await self._patiently(attempt, what, final=(Damaged, UsedUp), of=task.id)
         except Damaged as error:
             _log.warning("task %s: what it had trained is lost: %s", task.id, error)
             return on.SpoolLost(task.id, command.attempt, str(error))
         finally:
             self.live.pop(task.id, None)
 
-    async def _allowed(self, task: TaskId, size: int) -> None:
+    async def _allowed(self, task: TaskId, ration: Ration) -> None:
         """Wait until the day has room for an upload: it is put off, and stays spooled."""
-        while self.allowance and (wait_s := await asyncio.to_thread(self.allowance.take, size)):
+        while wait_s := await ration.wait_s():
             why = "the device: its uploads of today are used up (conditions.upload_mb_a_day)"
             self._show(Progress(task, Phase.SPOOLED, waiting_for=why))
             await asyncio.sleep(min(wait_s, ALLOWANCE_S))
@@ -336,7 +343,8 @@ class Effects:
             except (Unavailable, Gone) as error:
                 wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
                 pause_s = wish_s or delay_s(count, chance=self.chance())
-                _log.log(logging.INFO if count < 3 else logging.WARNING, "%s: %s", what, error)
+                # Who is told when to come back only waits for its turn.
+                _log.log(logging.INFO if count < 3 or wish_s is not None else logging.WARNING, "%s: %s", what, error)
                 shown = self.live.get(of) if of else None
                 if shown:  # who was told to come back later waits for its turn: that is no lack of progress
                     phase = _IN_TURN.get(shown.phase, shown.phase) if wish_s is not None else shown.phase

@@ -1,6 +1,6 @@
 """What the agent needs of the world, as narrow interfaces. Edges implement them; tests bring fakes."""
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +58,10 @@ class Journal(Protocol):
         """Say what was found damaged, and what was done about it."""
 
 
+async def freely() -> None:
+    """Let an upload go on, whatever its size."""
+
+
 class Uplink(Protocol):
     """The control plane's gateway. Whatever may work later raises `Unavailable`."""
 
@@ -67,8 +71,13 @@ class Uplink(Protocol):
     def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob's bytes from `offset` on; raise `Gone` if the control plane has no such blob."""
 
-    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
-        """Offer a delta and send what of it is missing; `sent` hears how far it is, in bytes."""
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
+    ) -> Receipt:
+        """Offer a delta and send what of it is missing; `sent` hears how far it is, in bytes.
+
+        `wanted` is awaited once the control plane wants bytes, before the first goes; what it raises ends the upload.
+        """
 
 
 class Cache(Protocol):
@@ -102,6 +111,9 @@ class Spool(Protocol):
     def checkpoints(self, task: TaskId) -> Path:
         """Name a task's own folder on the spool's file system: it lasts until the task is adopted or discarded."""
 
+    async def reached(self, task: TaskId) -> int:
+        """Tell the step of the newest checkpoint in that folder; 0 without one."""
+
     async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
         """Delete what no record tells of, and unfinished work but for the checkpoints of what has begun; name it."""
 
@@ -131,6 +143,9 @@ class Shelf(Protocol):
 
 class Allowance(Protocol):
     """How much may go up on a day."""
+
+    def wait_s(self, size: int) -> float:
+        """Say for how many seconds an upload is put off, 0 if it may begin; nothing is counted."""
 
     def take(self, size: int) -> float:
         """Count an upload that is about to begin; or say for how many seconds it is put off, and count nothing."""
@@ -185,4 +200,8 @@ class Damaged(AgentError):
 
 
 class Died(AgentError):
-    """The child ended before it answered."""
+    """The child ended before it answered; `code` is its exit code, or the negative number of the signal it died of."""
+
+    def __init__(self, how: str, code: int | None = None) -> None:
+        super().__init__(how)
+        self.code = code

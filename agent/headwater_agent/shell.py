@@ -38,7 +38,7 @@ class Shell:
         await self.inbox.put(event)
 
     async def run(self, effects: Effects) -> None:
-        """Decide until cancelled; then remember that this was a stop in good order."""
+        """Decide until cancelled; then remember that this was a stop in good order, which a crash is not."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -52,8 +52,9 @@ class Shell:
                     session, commands = step(self.session, event, at_s=loop.time(), uploading=effects.uploading)
                     if isinstance(event, on.Synced | on.Connected | on.Rung):
                         effects.nudge()
-        finally:
+        except asyncio.CancelledError:
             await asyncio.shield(self._remember(stand_down(self.session)))
+            raise
 
     async def _remember(self, session: Session) -> None:
         if session != self.session:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from signal import SIGTERM
 
 from headwater_wire.ids import TaskId
 
@@ -12,7 +13,7 @@ from headwater_agent.ports import Died, Worker
 from headwater_agent.training.protocol import Refused, Reply, Stepped, Stopped, Train
 
 PREPARE_S = 1800.0  # before a training's first step: the child may be looking at a dataset, and must open one
-PAUSE_S = 30.0  # for the end of a step and a checkpoint; a child that takes longer is ended, and loses what is between
+PAUSE_S = 30.0  # for the end of a step and a checkpoint; a child that takes longer is ended, as if it had died
 
 
 @dataclass
@@ -51,7 +52,8 @@ class Trainings:
     async def run(self, job: Train, minutes: float, wish: asyncio.Event, told: Callable[[Stepped], None]) -> Reply:
         """Train until the end, or until the wish is uttered: then the reply is `Stopped`, unless it was faster.
 
-        From the first step on it may take so many minutes; 0: as long as it takes. Raise `Died` as the worker does.
+        From the first step on it may take so many minutes; 0: as long as it takes. Raise `Died` as the worker does, and
+        if it does not stop in time.
         """
         work = asyncio.create_task(self._within(job, minutes, told), name=f"training.{job.task}")
         heard = asyncio.create_task(wish.wait(), name=f"training.{job.task}.pause")
@@ -60,9 +62,11 @@ class Trainings:
             if not work.done():
                 self.worker.interrupt()
                 await asyncio.wait([work], timeout=PAUSE_S)
-            return work.result() if work.done() else Stopped()
-        except Died:
-            if wish.is_set():  # it was asked to end before it could listen
+            if not work.done():
+                raise Died(f"it did not stop within {PAUSE_S:g} s of being asked to")
+            return work.result()
+        except Died as error:
+            if wish.is_set() and error.code == -SIGTERM:  # it was asked to end before it could listen
                 return Stopped()
             raise
         finally:

@@ -41,7 +41,7 @@ class Watch:
             self._asked.clear()
             before = self.standing
             await self._look()
-            if self.standing.waiting != before.waiting:
+            if _lost(self.standing) != _lost(before):
                 await self.deliver(ConditionsChanged(self.standing.waiting))
             if _told(self.standing) != _told(before):
                 await self.link.announce()
@@ -53,6 +53,15 @@ class Watch:
     async def _look(self) -> None:
         readings = await asyncio.to_thread(self.read)
         self.standing = advance(self.standing, self.wanted, readings, asyncio.get_running_loop().time())
+
+
+def _lost(standing: Standing) -> tuple[tuple[str, str], ...]:
+    """Say what the machine should hear of: which conditions are lost, whatever their figures, and a person's words."""
+    return tuple(
+        (condition.name, condition.why if condition.name == "maintenance" else "")
+        for condition in standing.conditions
+        if condition.state is ConditionState.UNMET
+    )
 
 
 def _told(standing: Standing) -> tuple[tuple[str, ConditionState], ...]:

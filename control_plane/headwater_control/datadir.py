@@ -16,6 +16,7 @@ from headwater_wire import durable
 from headwater_control.config import BadSetting
 
 log = logging.getLogger(__name__)
+RESTORING = "restoring"  # a file that is there until a restore into the folder is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class DataDir:
 @contextmanager
 def claimed(path: Path) -> Iterator[DataDir]:
     """Make the directory if it isn't there and keep every other control plane out; raise `BadSetting`."""
+    if (path / RESTORING).exists():
+        raise BadSetting(f"a restore into {path} was cut short, or still runs: empty the folder and restore again")
     try:
         durable.make_dirs(path, private=True)
         (path / "work").mkdir(0o700, exist_ok=True)

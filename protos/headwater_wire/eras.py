@@ -1,8 +1,10 @@
-"""Eras of a fleet's memory: a revision's upper half says how often the database was restored from a backup.
+"""Eras of a fleet's memory: a revision's upper half grows whenever the database is restored from a backup.
 
 What was counted since the backup was made is not known to the restored database, which counts it again. In a later era
 every revision is newer than all of an earlier one, and whoever compares other numbers learns that they began anew.
 """
+
+from datetime import datetime
 
 ERA = 1 << 32  # no device has so many changes
 
@@ -15,6 +17,14 @@ def era(revision: int) -> int:
 def first_of(number: int) -> int:
     """Give the first revision of an era."""
     return number * ERA
+
+
+def restored(former: int, now: datetime) -> int:
+    """Number the era that a restore begins: by the minute, so that one backup that is restored twice begins two.
+
+    Minutes since 1970 leave a revision below 2**62 for 2000 years.
+    """
+    return max(former + 1, int(now.timestamp()) // 60)
 
 
 def next_era(revision: int) -> int:

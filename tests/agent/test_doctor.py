@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,50 @@ async def test_data_that_cannot_be_used_has_failed(tmp_path: Path) -> None:
     subject = await patient(tmp_path)
     found = await local.dataset(subject, subject.config.datasets[0])
     assert found.health is Health.FAILED and found.name == "dataset numbers"
+
+
+async def test_the_running_agent_s_word_counts(tmp_path: Path) -> None:
+    """It may not read what root may, and knows what was lost a moment ago; an older one says nothing of its data."""
+    write_examples(tmp_path, 10)
+    silent = await patient(tmp_path)
+    (config,) = silent.config.datasets
+    data = {"name": "numbers", "examples": None, "problem": "Permission denied"}
+    subject = replace(silent, running={"waiting": "it has 83 °C", "datasets": [data]})
+    found = await local.dataset(subject, config)
+    assert found.health is Health.FAILED and "Permission denied" in found.found
+    found = await local.conditions(subject)
+    assert found.health is Health.WARNING and "it has 83 °C" in found.found
+    older = replace(silent, running={"waiting": ""})
+    assert (await local.dataset(older, config)).health is Health.OK
+    assert (await local.conditions(older)).health is Health.OK
+
+
+async def test_data_read_as_another_user_are_not_said_to_be_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's owner is the agent's user."""
+    write_examples(tmp_path, 10)
+    subject = await patient(tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_000)
+    found = await local.dataset(subject, subject.config.datasets[0])
+    assert found.health is Health.UNKNOWN and "10 examples" in found.found and "read as 4000000" in found.found
+
+
+async def test_what_is_heavy_is_looked_at_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small box has no memory for many workers; the time of each begins with its turn."""
+    at_once, most = 0, 0
+
+    async def heavy() -> Finding:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return ok("data", "read")
+
+    monkeypatch.setattr(doctor, "checks", lambda patient: [Check("data", heavy, heavy=True) for _ in range(5)])
+    found = await doctor.examine(configured(tmp_path), lambda finding: None, lambda line: None)
+    assert len(found) == 5 and most == 1
 
 
 async def test_confinement_counts_as_the_owner_says(tmp_path: Path) -> None:

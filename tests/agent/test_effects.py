@@ -1,21 +1,26 @@
 """From commands to events: what is asked of which edge, and what each kind of trouble becomes."""
 
 import asyncio
-from collections.abc import Callable
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
+from headwater_agent.core.session import DAY_MS
+from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.effects import ALLOWANCE_S
 from headwater_agent.ports import Died, Gone, Unavailable
-from headwater_agent.training import protocol
+from headwater_agent.training import heads, protocol
 from headwater_agent.training.protocol import Broke, Checked, Refused
 from headwater_agent.trainings import PAUSE_S
 from headwater_wire import digests
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
+    Offer,
     Phase,
     Plan,
     Progress,
@@ -29,6 +34,8 @@ from tests.fakes.agent_home import until
 from tests.fakes.agent_world import METRICS, deployment
 from tests.fakes.leaping import in_virtual_time
 
+DAY_S = DAY_MS / 1000
+BULKY = b"x" * 60  # of 100 bytes a day
 NOTHING = Progress(TaskId("none"), Phase.ACCEPTED)
 
 
@@ -181,7 +188,7 @@ async def test_what_has_ended_for_good_leaves_no_checkpoints(bench: Bench, reply
 
 
 def test_a_worker_that_does_not_stop_is_ended(tmp_path: Path) -> None:
-    """After half a minute; one that dies of the wish has stopped too, and neither is a death."""
+    """After half a minute, which counts as a death; one that dies of the wish itself has stopped in good order."""
 
     async def paused(worker: StubbornWorker) -> tuple[on.Event | None, float]:
         bench = Bench(tmp_path)
@@ -191,16 +198,29 @@ def test_a_worker_that_does_not_stop_is_ended(tmp_path: Path) -> None:
         await bench.effects.perform(do.PauseTraining(bench.task.id))
         return await training, asyncio.get_running_loop().time()
 
-    for dies, limit_s in ((False, PAUSE_S), (True, 0.0)):
-        event, took_s = in_virtual_time(paused(StubbornWorker(dies)))
-        assert event == on.Paused(TaskId("task-1"), 1) and took_s == pytest.approx(limit_s, abs=1.0)
+    for dies_of, limit_s, kind in (
+        (None, PAUSE_S, on.WorkerDied),
+        (signal.SIGTERM, 0.0, on.Paused),
+        (signal.SIGKILL, 0.0, on.WorkerDied),
+    ):
+        event, took_s = in_virtual_time(paused(StubbornWorker(dies_of)))
+        assert isinstance(event, kind) and took_s == pytest.approx(limit_s, abs=1.0)
+
+
+async def test_a_death_tells_how_far_the_training_had_come(bench: Bench) -> None:
+    """By the head of its newest checkpoint."""
+    kept = bench.spool.checkpoints(bench.task.id)
+    kept.mkdir()
+    (kept / "1").write_bytes(heads.dump({"place": {"steps": 40}}))
+    bench.worker.replies = [Died("SIGKILL")]
+    assert await bench.effects.perform(do.Train(bench.task, 1)) == on.WorkerDied(bench.task.id, 1, "SIGKILL", 40)
 
 
 @dataclass
 class StubbornWorker:
-    """A child that never answers, or dies of being asked to stop."""
+    """A child that never answers, or dies when it is asked to stop."""
 
-    dies: bool
+    dies_of: signal.Signals | None
     running: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -208,11 +228,12 @@ class StubbornWorker:
         """Begin."""
         self.running.set()
         await self.asked.wait()
-        raise Died("it was ended by SIGTERM")
+        assert self.dies_of, "somebody has asked"
+        raise Died("it was ended", -self.dies_of)
 
     def interrupt(self) -> None:
         """Hear it, or not."""
-        if self.dies:
+        if self.dies_of:
             self.asked.set()
 
 
@@ -232,7 +253,7 @@ def test_an_upload_without_room_on_its_day_is_put_off(tmp_path: Path) -> None:
 
     async def uploaded() -> tuple[list[Progress], float]:
         bench, shown = Bench(tmp_path), list[Progress]()
-        bench.effects.allowance = TakesOnly([1500.0, 900.0, 0.0])
+        bench.effects.allowance = TakesOnly([1500.0, 900.0, 0.0, 0.0])
         bench.worker.replies = [DONE]
         bench.uplink.receipts = [Receipt(ReceiptKind.COMMITTED)]
         bench.link.pulse = lambda: shown.append(bench.effects.live[bench.task.id])  # type: ignore[method-assign]
@@ -252,9 +273,54 @@ class TakesOnly:
 
     answers: list[float]
 
+    def wait_s(self, size: int) -> float:
+        """Answer."""
+        return self.answers.pop(0)
+
     def take(self, size: int) -> float:
         """Answer."""
         return self.answers.pop(0)
+
+
+def test_what_can_t_be_sent_uses_up_no_day(tmp_path: Path) -> None:
+    """However long the control plane was away and however many deltas wait, each day then sees what it may."""
+    bench, sent = Bench(tmp_path), list[float]()
+
+    async def days() -> None:
+        loop = asyncio.get_running_loop()
+        bench.effects.allowance = DailyAllowance(tmp_path, 100, lambda: 20_000 * DAY_S + loop.time())
+        bench.effects.uplink = AwayFor(6.5 * DAY_S, sent)  # type: ignore[assignment]  # it only uploads
+        bench.effects.chance = lambda: 0.99
+        uploads = []
+        for number in range(7):
+            task = replace(bench.task, id=TaskId(f"t{number}"))
+            source = bench.spool.work_path(task.id, 1)
+            source.write_bytes(BULKY)
+            await bench.spool.adopt(task.id, source, digests.of_bytes(BULKY))
+            uploads.append(bench.effects.perform(do.Upload(task, 1, digests.of_bytes(BULKY), METRICS)))
+        await asyncio.gather(*uploads)
+
+    in_virtual_time(days())
+    assert Counter(int(at_s // DAY_S) for at_s in sent) == dict.fromkeys(range(6, 13), 1)
+
+
+@dataclass
+class AwayFor:
+    """An uplink that nobody answers for a while; then it takes everything, and notes when."""
+
+    away_s: float
+    sent: list[float]
+
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]]
+    ) -> Receipt:
+        """Take it, once it may come."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self.away_s:
+            raise Unavailable("nobody is there", 300.0)
+        await wanted()
+        self.sent.append(now_s)
+        return Receipt(ReceiptKind.COMMITTED)
 
 
 async def test_a_full_server_leaves_the_delta_spooled(bench: Bench) -> None:

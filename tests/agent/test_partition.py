@@ -2,14 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from headwater_agent.core import events as on
 from headwater_agent.core.session import Held, ServerTime, Session, Stage
-from headwater_agent.ports import Unavailable
+from headwater_agent.ports import Unavailable, freely
 from headwater_agent.shell import Shell
 from headwater_wire import digests
 from headwater_wire.messages import Offer, Receipt, ReceiptKind, SyncAnswer, SyncRequest
@@ -32,7 +32,9 @@ class _Away(ScriptedUplink):
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         raise Unavailable("nobody is there")
 
-    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
+    ) -> Receipt:
         self.tried_s.append(asyncio.get_running_loop().time())
         if self.tried_s[-1] < HOURS_S:
             raise Unavailable("nobody is there")

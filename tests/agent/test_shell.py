@@ -18,6 +18,7 @@ from tests.fakes.agent_home import until
 from tests.fakes.agent_ports import MemoryJournal
 from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment, succeed
 
+Answer = Callable[[do.Command], Awaitable[on.Event | None]]
 T1 = task("t1")
 SYNCED = Session(BOX, time=ServerTime(1))
 NOTHING = on.Synced(SyncRequest(DEVICE, 1, 0), SyncAnswer(0, 0, 1, False, (), (), 30))
@@ -198,3 +199,28 @@ async def test_a_bug_ends_the_agent() -> None:
     with pytest.raises(ExceptionGroup):
         async with asyncio.timeout(5):
             await shell.run(recorder)  # type: ignore[arg-type]
+
+
+async def test_a_bug_that_a_training_meets_is_a_try() -> None:
+    """No stop in good order: else it would end the agent for ever, and be counted never."""
+    session = SYNCED
+    for tries in (1, 2, 3):
+        recorder = Recorder(MemoryJournal())
+        well = up_to(do.Upload)
+
+        async def answer(command: do.Command, well: Answer = well) -> on.Event | None:
+            if isinstance(command, do.Train):
+                raise LookupError("a bug")
+            return await well(command)
+
+        recorder.answer = answer
+        shell = Shell(session, recorder.journal)
+        if tries == 1:
+            await shell.deliver(on.Assigned(1, T1))
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.timeout(5):
+                await shell.run(recorder)  # type: ignore[arg-type]
+        session = recorder.journal.saves[-1]
+        assert (session.held[0].stage, session.held[0].tries) == (Stage.TRAINING, tries)
+    async with running(session) as (shell, _):
+        await until(lambda: shell.session.denied, "the end of it")

@@ -61,7 +61,7 @@ async def test_the_first_look_is_there_to_be_asked_for() -> None:
 
 
 async def test_a_change_is_told_to_the_machine_and_the_control_plane() -> None:
-    """Each once; another figure of what is lost already is news for the machine alone."""
+    """Each once; another figure of what is lost already is no news, nor another minute outside of the hours."""
     box = Box()
     watch = box.watch()
 
@@ -74,12 +74,26 @@ async def test_a_change_is_told_to_the_machine_and_the_control_plane() -> None:
 
     async with running(watch):
         await becomes(90.0, told=1, announced=1)
-        await becomes(91.0, told=2, announced=1)
-        await becomes(40.0, told=3, announced=2)
-        await becomes(41.0, told=3, announced=2)
-    lost, hotter, met = box.told
-    assert isinstance(lost, on.ConditionsChanged) and isinstance(hotter, on.ConditionsChanged)
-    assert "90 °C" in lost.waiting and "91 °C" in hotter.waiting and met == on.ConditionsChanged("")
+        await becomes(91.0, told=1, announced=1)
+        await becomes(40.0, told=2, announced=2)
+        await becomes(41.0, told=2, announced=2)
+    lost, met = box.told
+    assert isinstance(lost, on.ConditionsChanged) and "90 °C" in lost.waiting and met == on.ConditionsChanged("")
+
+
+async def test_a_person_s_other_words_are_news() -> None:
+    """A pause that is made longer, or gets another reason."""
+    box = Box()
+    watch = box.watch()
+    async with running(watch):
+        for number, reason in enumerate(("until 10:00", "until 12:00"), 1):
+            box.readings = replace(COOL, maintenance=reason)
+            watch.again()
+            await until(lambda number=number: len(box.told) == number, "the news")  # type: ignore[misc]
+    assert [event.waiting for event in box.told if isinstance(event, on.ConditionsChanged)] == [
+        "until 10:00",
+        "until 12:00",
+    ]
 
 
 async def test_what_became_unknown_is_told_without_a_pause() -> None:

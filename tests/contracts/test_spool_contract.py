@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from headwater_agent.edges.spool import FolderSpool
 from headwater_agent.ports import Damaged, Spool
+from headwater_agent.training import heads
 from headwater_wire.ids import TaskId
 
 from tests.fakes.agent_bundle import blob
@@ -151,3 +152,14 @@ async def test_a_task_s_checkpoints_last_until_its_delta_is_there(life: Life) ->
     await again.adopt(T1, written(again, DELTA), blob(DELTA))
     await again.discard(T2)
     assert [task for task, path in folders.items() if path.exists()] == [TaskId("t3")]
+
+
+async def test_how_far_a_training_has_come_outlives_the_agent(life: Life) -> None:
+    """The step of its newest checkpoint; of what never left one, 0."""
+    kept = life().checkpoints(T1)
+    kept.mkdir()
+    for name, steps in (("0", 7), ("1", 3)):
+        (kept / name).write_bytes(heads.dump({"place": {"steps": steps}}))
+    assert await life().reached(T1) == 7 and await life().reached(T2) == 0
+    await life().discard(T1)
+    assert await life().reached(T1) == 0

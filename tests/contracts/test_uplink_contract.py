@@ -14,6 +14,7 @@ from headwater_agent.config import Address
 from headwater_agent.edges.trust import Gullible
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.ports import Gone, Unavailable, Uplink
+from headwater_agent.ration import UsedUp
 from headwater_control.core.runs import RunSpec
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.gates import grpc as gate
@@ -245,6 +246,25 @@ async def test_what_is_not_the_offered_delta_is_not_committed(target: Target, de
     write(delta, RETRAINED)
     receipt = await target.uplink.upload(target.offer(RETRAINED), delta, ignore)
     assert receipt == Receipt(ReceiptKind.COMMITTED, digests.of_bytes(RETRAINED).digest)
+
+
+async def test_who_sends_is_asked_first_and_may_put_it_off(target: Target, delta: Path) -> None:
+    """Once the control plane wants bytes, before the first goes, and not for a mere receipt."""
+    committed, asked = Receipt(ReceiptKind.COMMITTED, digests.of_bytes(DELTA).digest), list[str]()
+
+    async def no() -> None:
+        raise UsedUp("tomorrow")
+
+    async def yes() -> None:
+        asked.append("yes")
+
+    target.script(committed)
+    with pytest.raises(UsedUp):
+        await target.uplink.upload(target.offer(), delta, never, no)
+    for _ in range(2):
+        target.script(committed)
+        assert await target.uplink.upload(target.offer(), delta, ignore, yes) == committed
+    assert asked == ["yes"]
 
 
 async def test_a_delta_that_can_not_be_read_is_an_error_of_this_box(target: Target, delta: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from headwater_agent.core.session import Box, Session
 from headwater_agent.edges import records
-from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable
+from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable, freely
+from headwater_agent.training.heads import newest_step
 from headwater_agent.training.protocol import Job, Reply, Stepped, Stopped, Train
 from headwater_wire import convert, digests
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
@@ -86,6 +87,10 @@ class MemorySpool:
         """Name a folder."""
         return self._folder / f"{task}.checkpoints"
 
+    async def reached(self, task: TaskId) -> int:
+        """Look at the heads."""
+        return newest_step(self.checkpoints(task))
+
     async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
         """Delete the others."""
         kept = {self.checkpoints(task) for task in begun}
@@ -157,13 +162,16 @@ class ScriptedUplink:
         self.requests.append(request)
         return _next(self.answers)
 
-    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
+    ) -> Receipt:
         """Take it, or not: only what is committed for the first time is read and sent."""
         self.offers.append(offer)
         answer = self.receipts[0]
         if isinstance(answer, Receipt) and answer.kind is ReceiptKind.COMMITTED and offer.task not in self.committed:
             if _described(path) != offer.delta:
                 raise Unavailable("ABORTED: another digest")
+            await wanted()
             self.committed.add(offer.task)
             sent(offer.delta.size)
         return _next(self.receipts)

@@ -1,12 +1,13 @@
 """A held task's way: begun, put off, uploaded, reported, finished."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Failed, Outcome, Rejected, TaskReport
 
 from headwater_agent.core import commands as do
-from headwater_agent.core.eligibility import denial, denial_key, policy_objection
+from headwater_agent.core.eligibility import dataset_objection, denial, denial_key, policy_objection
 from headwater_agent.core.quota import overdue, storage_objection
 from headwater_agent.core.session import DAY_MS, Denied, Dropped, Finished, Held, Session, Stage
 
@@ -30,7 +31,7 @@ def settle(session: Session, at_s: float, uploading: frozenset[TaskId] = frozens
             session, more = report(session, held, Failed("its deadline passed before it was trained"))
             commands += more
     finished = tuple(item for item in session.finished if now_ms < item.deadline_ms)[-FINISHED_KEPT:]
-    denied = tuple(item for item in session.denied if now_ms < item.until_ms)
+    denied = tuple(item for item in session.denied if item.holds(now_ms))
     if (finished, denied) != (session.finished, session.denied):
         session = replace(session, finished=finished, denied=denied)
     if session.box.waiting or any(held.stage in {Stage.FETCHING, Stage.TRAINING} for held in session.held):
@@ -38,15 +39,17 @@ def settle(session: Session, at_s: float, uploading: frozenset[TaskId] = frozens
     for held in session.held:
         if held.stage is not Stage.ACCEPTED:
             continue
-        # A restart brought another policy, perhaps, or another task of the same model was denied meanwhile.
+        # A restart brought other datasets or another policy, perhaps, or another task of the same model was denied.
         refused = (
-            policy_objection(session, held.task, now_ms=now_ms)
+            dataset_objection(session, held.task)
+            or policy_objection(session, held.task, now_ms=now_ms)
             or storage_objection(session.box.quota, held.task)
             or denial(session, held.task, now_ms=now_ms)
         )
         if refused:
+            leftovers = stop(held)
             session, more = report(session, held, Rejected(refused))
-            commands += more
+            commands += (*leftovers, *more)
             continue
         return put(session, replace(held, stage=Stage.FETCHING)), (*commands, do.Fetch(held.task))
     return session, commands
@@ -88,6 +91,26 @@ def put_off(held: Held) -> Held:
     return replace(held, stage=Stage.ACCEPTED, pauses=held.pauses + 1)
 
 
+def credited(session: Session, reached: Mapping[TaskId, int]) -> Session:
+    """Say, before `resume`, how far the trainings had come that a crash of the agent or the box cut short."""
+    for held in session.held:
+        if held.stage is Stage.TRAINING:
+            session = put(session, came_to(held, reached.get(held.task.id, 0)))
+    return session
+
+
+def came_to(held: Held, reached: int) -> Held:
+    """Count no try against a training that came further than when it was cut short before, nor those before that."""
+    return replace(held, reached=reached, pauses=held.attempts) if reached > held.reached else held
+
+
+def begin_days(session: Session) -> Session:
+    """Let the days begin, now that the time is known, for which something is denied."""
+    until_ms = session.time.server_ms + DENIED_MS
+    denied = (replace(item, until_ms=until_ms) if item.until_ms is None else item for item in session.denied)
+    return replace(session, denied=tuple(denied))
+
+
 def upload(held: Held) -> do.Upload:
     """Make the command that offers a spooled delta."""
     assert held.delta is not None and held.metrics is not None, "a spooled task has both"
@@ -106,7 +129,7 @@ def give_up(session: Session, held: Held, how: str, at_s: float) -> Next:
     denied = Denied(
         denial_key(held.task, session.dataset(held.task.dataset)),
         f"this model on dataset {held.task.dataset!r} is not tried for a day, since {reason}",
-        session.time.now_ms(at_s) + DENIED_MS,
+        session.time.now_ms(at_s) + DENIED_MS if session.time.sure else None,
     )
     told = Failed(f"{reason}; this device does not try this model on this data again for a day")
     session, commands = report(replace(session, denied=(*session.denied, denied)), held, told)

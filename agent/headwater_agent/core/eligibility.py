@@ -13,12 +13,8 @@ def objection(session: Session, task: Task, *, now_ms: int) -> str:
     """Say why `task` can't be done here; nothing, if it can."""
     if session.box.refusal:
         return session.box.refusal
-    dataset = session.dataset(task.dataset)
-    if dataset is None:
-        known = ", ".join(sorted(fact.name for fact in session.box.datasets)) or "none"
-        return f"this device has no dataset {task.dataset!r} (it has: {known}); declare it in the agent's configuration"
-    if dataset.problem:
-        return f"dataset {dataset.name!r} can't be used: {dataset.problem}"
+    if refused := dataset_objection(session, task):
+        return refused
     if refused := policy_objection(session, task, now_ms=now_ms):
         return refused
     if task.plan.train and (stale := novelty.objection(session, task.dataset)):
@@ -30,6 +26,15 @@ def objection(session: Session, task: Task, *, now_ms: int) -> str:
     if len(session.held) >= MAX_HELD:
         return f"this device already holds {len(session.held)} tasks"
     return ""
+
+
+def dataset_objection(session: Session, task: Task) -> str:
+    """Say why what `task` is about can't be used, or isn't here; nothing, if it can be."""
+    dataset = session.dataset(task.dataset)
+    if dataset is None:
+        known = ", ".join(sorted(fact.name for fact in session.box.datasets)) or "none"
+        return f"this device has no dataset {task.dataset!r} (it has: {known}); declare it in the agent's configuration"
+    return f"dataset {dataset.name!r} can't be used: {dataset.problem}" if dataset.problem else ""
 
 
 def policy_objection(session: Session, task: Task, *, now_ms: int) -> str:
@@ -48,7 +53,7 @@ def policy_objection(session: Session, task: Task, *, now_ms: int) -> str:
 def denial(session: Session, task: Task, *, now_ms: int) -> str:
     """Say why what `task` is made of is not tried at present; nothing, if it may be."""
     key = denial_key(task, session.dataset(task.dataset))
-    return next((known.reason for known in session.denied if known.key == key and now_ms < known.until_ms), "")
+    return next((known.reason for known in session.denied if known.key == key and known.holds(now_ms)), "")
 
 
 def denial_key(task: Task, dataset: DatasetFact | None) -> str:

@@ -134,11 +134,12 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The training child ended before it answered."""
+    """The training child ended before it answered; `reached` is the step of the newest checkpoint, 0 without one."""
 
     task: TaskId
     attempt: int
     how: str
+    reached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

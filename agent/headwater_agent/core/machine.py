@@ -22,6 +22,8 @@ from headwater_agent.core import events as on
 from headwater_agent.core.backoff import sync_apart_s
 from headwater_agent.core.course import (
     Next,
+    begin_days,
+    came_to,
     finish,
     give_up,
     hold_back,
@@ -64,7 +66,8 @@ def step(session: Session, event: on.Event, *, at_s: float, uploading: frozenset
 
 def resume(session: Session, *, at_s: float) -> Next:
     """Say what a restart cut short; to be saved before it is acted upon, as what `step` says is."""
-    session = replace(session, time=ServerTime(session.time.server_ms, at_s), sync_at_s=at_s + FIRST_SYNC_S)
+    time = ServerTime(session.time.server_ms, at_s, sure=False)
+    session = replace(session, time=time, sync_at_s=at_s + FIRST_SYNC_S)
     commands: tuple[do.Command, ...] = ()
     for held in session.held:
         match held.stage:
@@ -167,7 +170,8 @@ def _work(session: Session, event: _Fetching | _Training | on.SpoolLost, at_s: f
         case on.Fetched() if held.stage is Stage.FETCHING:
             return start(session, held)
         case on.FetchFailed(_, reason) if held.stage is Stage.FETCHING:
-            return report(session, held, Failed(reason))
+            session, commands = report(session, held, Failed(reason))
+            return session, (*stop(held), *commands) if held.attempts else commands
         case on.SpoolLost(_, attempt, reason) if (held.stage, held.attempts) == (Stage.SPOOLED, attempt):
             if held.tries >= session.box.max_attempts:
                 return report(session, held, Failed(reason))
@@ -197,9 +201,10 @@ def _end_training(session: Session, held: Held, event: _Training, at_s: float) -
             return report(session, held, Failed(reason))
         case on.Paused():
             return put(session, put_off(held)), ()
-        case on.WorkerDied(_, _, how) if held.tries >= session.box.max_attempts:
-            return give_up(session, held, how, at_s)
-        case on.WorkerDied():
+        case on.WorkerDied(_, _, how, reached):
+            held = came_to(held, reached)
+            if held.tries >= session.box.max_attempts:
+                return give_up(session, held, how, at_s)
             return start(session, held)
         case _:
             assert_never(event)
@@ -237,6 +242,7 @@ def _reconcile(session: Session, request: SyncRequest, answer: SyncAnswer, at_s:
         reports=tuple(report for report in session.reports if report not in request.reports),
         install_reports=tuple(report for report in session.install_reports if report not in request.deployments),
     )
+    session = begin_days(session)
     commands: tuple[do.Command, ...] = (do.Announce(),) if answer.hello_wanted else ()
     # Only a database restored from a backup answers with less than it was shown: what it says is the truth again.
     restored = answer.revision < request.revision

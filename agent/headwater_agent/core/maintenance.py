@@ -31,12 +31,5 @@ def objection(held: Lock | None, *, now_ms: int) -> str:
     return f"paused on the box {until}{f' ({held.reason})' if held.reason else ''}"
 
 
-def ends_in_s(held: Lock | None, *, now_ms: int) -> float | None:
-    """Say when to look again, since the lock ends by itself then; None: it does not, or there is none."""
-    if held is None or held.until_ms is None or now_ms >= held.until_ms:
-        return None
-    return (held.until_ms - now_ms) / 1000
-
-
 def _moment(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -20,10 +20,14 @@ def noted(session: Session, dataset: str) -> Session:
 def objection(session: Session, dataset: str) -> str:
     """Say why nothing new can be learned from a dataset; nothing, if enough of it is new, or nobody knows."""
     fact = session.dataset(dataset)
+    return _objection(session, dataset, fact.examples if fact else None)
+
+
+def _objection(session: Session, dataset: str, examples: int | None) -> str:
     before = next((seen.examples for seen in session.trained if seen.dataset == dataset), None)
-    if before is None or fact is None or fact.examples is None or fact.examples < before:  # fewer: it was replaced
+    if before is None or examples is None or examples < before:  # fewer: it was replaced
         return ""
-    new, wanted = fact.examples - before, session.box.min_new_examples
+    new, wanted = examples - before, session.box.min_new_examples
     if new >= wanted:
         return ""
     return f"it has {new} new examples since its last training, and {wanted} are wanted (conditions.min_new_examples)"
@@ -35,5 +39,5 @@ def told(session: Session, cards: tuple[DatasetCard, ...]) -> tuple[DatasetCard,
 
 
 def _told(session: Session, cards: tuple[DatasetCard, ...]) -> Iterator[DatasetCard]:
-    for card in cards:
-        yield card if card.problem else replace(card, problem=objection(session, card.name))
+    for card in cards:  # a card's own count: the session hears of it a moment later
+        yield card if card.problem else replace(card, problem=_objection(session, card.name, card.examples))

@@ -32,12 +32,13 @@ class Held:
     attempts: int = 0  # trainings begun, counted before each begins
     delta: Blob | None = None  # from SPOOLED on
     metrics: Metrics | None = None
-    pauses: int = 0  # attempts ended in good order, to go on later: the agent was stopped, or conditions were lost
+    pauses: int = 0  # attempts that count no more: ended in good order, to go on later, or before it came further
+    reached: int = 0  # the step of the newest checkpoint when it was cut short last without being asked to stop
     spooled_ms: int = 0  # server time, since when the delta has been there; 0: an older release did not say
 
     @property
     def tries(self) -> int:
-        """Count the trainings that were not put off: each has ended the worker, or may be about to."""
+        """Count the trainings, since it came further, that were not put off: each has ended the worker, or may yet."""
         return self.attempts - self.pauses
 
 
@@ -55,7 +56,11 @@ class Denied:
 
     key: str
     reason: str
-    until_ms: int
+    until_ms: int | None  # None: for a day from the next Sync on, as nobody knew the time
+
+    def holds(self, now_ms: int) -> bool:
+        """Say whether it is still so."""
+        return self.until_ms is None or now_ms < self.until_ms
 
 
 class InstallState(StrEnum):
@@ -154,6 +159,7 @@ class ServerTime:
 
     server_ms: int = 0
     at_s: float = 0.0  # of the monotonic clock, when it was told
+    sure: bool = True  # not so from a start until its first Sync
 
     def now_ms(self, at_s: float) -> int:
         """Tell the server's time at a monotonic instant: 0 if it was never told, and after a restart a lower bound."""

@@ -60,6 +60,15 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
+class Data:
+    """A dataset as the agent itself found it. `examples` is None while it was not looked at yet."""
+
+    name: str
+    examples: int | None
+    problem: str  # empty: it can be used
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A running agent at an instant."""
 
@@ -69,6 +78,7 @@ class Status:
     tasks: tuple[Activity, ...]
     spooled: tuple[Waiting, ...]
     installed: tuple[Installation, ...]
+    datasets: tuple[Data, ...]
     waiting: str  # why nothing is trained now: its conditions, a pause
     idle: str  # why nothing happens at all; empty, while something does
 
@@ -86,6 +96,7 @@ def describe(session: Session, live: Mapping[TaskId, Progress], reach: Reach, *,
         installed=tuple(
             Installation(install.model, install.deployment.version, install.state.value) for install in session.installs
         ),
+        datasets=tuple(Data(fact.name, fact.examples, fact.problem) for fact in session.box.datasets),
         waiting=session.box.waiting,
         idle=_idle(session, reach),
     )

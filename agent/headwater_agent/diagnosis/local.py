@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import pwd
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from headwater_wire.messages import ConditionState
 
@@ -24,6 +27,8 @@ from headwater_agent.training import confinement as confining
 from headwater_agent.training.protocol import DatasetConfig
 
 _OLD_S = 7 * 86_400.0
+_BUSY_S = 1.2  # how long the processors are watched, at least
+_READABLE = "see docs/datasets.md; the agent's user must be able to read it"
 _SAY_AS = "run this as the agent's user, or as root"
 
 
@@ -114,22 +119,31 @@ async def confinement(patient: Patient) -> Finding:
 
 async def conditions(patient: Patient) -> Finding:
     """May the box train now?"""
+    if patient.running is not None:  # it has seen what was lost before, and how busy the box has been
+        return _judged(patient.running["waiting"], "it may train now, says the agent that runs here")
     told = patient.config.conditions
     state = patient.config.agent.state_dir
 
     def locked() -> str:
         return objection(MaintenanceFile(state).read(), now_ms=int(datetime.now(UTC).timestamp() * 1000))
 
-    readings = await asyncio.to_thread(Reader(state, told.metered, told.zone, locked).read)
+    reader = Reader(state, told.metered, told.zone, locked)
+    if told.wanted.max_cpu_busy or told.wanted.require != ():
+        await asyncio.sleep(_BUSY_S)
+    readings = await asyncio.to_thread(reader.read)
     standing = advance(Standing(), told.wanted, readings, 0.0)
-    if standing.waiting:
-        return warning(
-            "conditions",
-            f"it trains nothing now: {standing.waiting}",
-            "it goes on by itself; a pause ends with headwater-agent resume",
-        )
     dark = [condition.name for condition in standing.conditions if condition.state is ConditionState.UNKNOWN]
-    return ok("conditions", f"it may train now; not to be told here: {', '.join(dark) or 'nothing'}")
+    return _judged(standing.waiting, f"it may train now; not to be told here: {', '.join(dark) or 'nothing'}")
+
+
+def _judged(waiting: str, fine: str) -> Finding:
+    if not waiting:
+        return ok("conditions", fine)
+    return warning(
+        "conditions",
+        f"it trains nothing now: {waiting}",
+        "it goes on by itself; a pause ends with headwater-agent resume",
+    )
 
 
 async def engine(patient: Patient) -> Finding:
@@ -157,14 +171,43 @@ async def engine(patient: Patient) -> Finding:
 
 
 async def dataset(patient: Patient, config: DatasetConfig) -> Finding:
-    """Can it be read, and what does it hold?"""
-    how = patient.config.training
+    """Can it be read, by the agent's user above all, and what does it hold?"""
+    name, how = f"dataset {config.name}", patient.config.training
+    if problem := _found_by_agent(patient, config.name):
+        return failed(name, f"the agent that runs here can't use it: {problem}", _READABLE)
     async with warm_worker(
         worker_command(how.engine, how.memory), idle_s=0.0, nice=19, enclosure=enclosure_of(patient.config)
     ) as worker:
         card = await examine(worker, config)
-    name = f"dataset {config.name}"
     told = described(card).removeprefix(name).lstrip(": ")
     if card.problem:
-        return failed(name, told, "see docs/datasets.md; the agent's user must be able to read it")
+        return failed(name, told, _READABLE)
+    if patient.running is None and (owner := _another_user(patient.config.agent.state_dir)):
+        return unknown(
+            name,
+            f"{told}; read as {_user(os.geteuid())}, so whether the agent's user ({owner}) may is not known",
+            "start the agent and look again, or run this as the agent's user: headwater-agent check-config",
+        )
     return ok(name, told)
+
+
+def _found_by_agent(patient: Patient, dataset: str) -> str:
+    """Say what the running agent found wrong with a dataset; nothing, if nothing is or no agent tells."""
+    found = (patient.running or {}).get("datasets", ())  # an older agent says nothing of them
+    return next((str(data["problem"]) for data in found if data["name"] == dataset), "")
+
+
+def _another_user(state: Path) -> str:
+    """Name the agent's user, who owns its folder, if that is not who asks."""
+    try:
+        owner = state.stat().st_uid
+    except OSError:  # no agent has been here yet
+        return ""
+    return "" if owner == os.geteuid() else _user(owner)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a dynamic user of systemd's has no name while it does not run
+        return str(uid)

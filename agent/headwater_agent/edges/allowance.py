@@ -27,6 +27,11 @@ class DailyAllowance:
         self._spent = _read(self._path)
         self._lock = threading.Lock()
 
+    def wait_s(self, size: int) -> float:
+        """Say for how many seconds an upload is put off, 0 if it may begin; nothing is counted."""
+        with self._lock:
+            return allowance.take(self._spent, size, limit=self._limit, now_ms=int(self._now_s() * 1000))[1]
+
     def take(self, size: int) -> float:
         """Count an upload that is about to begin; or say for how many seconds it is put off, and count nothing."""
         with self._lock:

@@ -78,7 +78,7 @@ class Child:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # said below
         await self.kill()
-        raise Died(self._obituary())
+        raise Died(self._obituary(), self._process.returncode)
 
     def interrupt(self) -> None:
         """Ask it to end its training at a checkpoint (training/wish.py)."""
@@ -168,10 +168,10 @@ class WarmWorker:
                 await asyncio.shield(child.close())
             if self._child is None or not self._child.alive:
                 self._child, self._view = await self._start(view), view
-            if trains and self._unwanted:  # it was interrupted while another job was done, or the child was started
-                return Stopped()
             self._training = trains
             try:
+                if trains and self._unwanted:  # it was interrupted while another job was done, or the child was started
+                    return Stopped()
                 return await self._child.do(job, on_step)
             except BaseException:  # also when cancelled: what it is doing is not wanted any more
                 child, self._child = self._child, None

@@ -34,10 +34,13 @@ class Reader:
     root: Path = Path("/")
     now_s: Callable[[], float] = time.time
     _ticks: tuple[int, int] = field(init=False)
+    _ticks_a_second: int = field(init=False)
+    _busy: float | None = None
 
     def __post_init__(self) -> None:
         """Begin to measure how busy the processors are."""
         self._ticks = self._cpu_ticks()
+        self._ticks_a_second = os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1)
 
     def read(self) -> Readings:
         """Read all; what can't be read is left out."""
@@ -84,9 +87,14 @@ class Reader:
         return None
 
     def _cpu_busy(self) -> float | None:
-        before, self._ticks = self._ticks, self._cpu_ticks()
-        busy, total = (now - then for now, then in zip(self._ticks, before, strict=True))
-        return 100 * busy / total if total > 0 and busy >= 0 else None
+        """Say how busy they were over the last second or more; what has gone by since is too short to tell."""
+        ticks = self._cpu_ticks()
+        busy, total = (now - then for now, then in zip(ticks, self._ticks, strict=True))
+        if total < 0 or busy < 0:  # the counters began anew, or can't be read any more
+            self._ticks, self._busy = ticks, None
+        elif total >= self._ticks_a_second:
+            self._ticks, self._busy = ticks, 100 * busy / total
+        return self._busy
 
     def _cpu_ticks(self) -> tuple[int, int]:
         """Count the ticks that were busy, but for those of niced processes, and all; to wait for a disk is idle."""
@@ -113,16 +121,19 @@ class Reader:
         return status.f_bavail * status.f_frsize
 
     def _metered(self) -> bool | None:
-        """Believe the owner; else a modem on the default route is metered, and of others nobody knows."""
+        """Believe the owner; else a modem on the default route in use is metered, and of others nobody knows."""
         if self.metered is not None:
             return self.metered
+        interface = min(self._default_routes(), default=(0, ""))[1]
+        told = _text(self.root / "sys/class/net" / interface / "uevent").splitlines() if interface else []
+        return True if "DEVTYPE=wwan" in told or interface.startswith(("wwan", "ppp")) else None
+
+    def _default_routes(self) -> Iterator[tuple[int, str]]:
+        """List them by metric and interface: the kernel uses the one of the lowest metric."""
         for line in _text(self.root / "proc/net/route").splitlines()[1:]:
-            interface, destination, *_ = [*line.split(), "", ""]
-            if destination == "00000000":
-                told = _text(self.root / "sys/class/net" / interface / "uevent").splitlines()
-                if "DEVTYPE=wwan" in told or interface.startswith(("wwan", "ppp")):
-                    return True
-        return None
+            fields = line.split()
+            if len(fields) >= 8 and fields[1] == fields[7] == "00000000" and fields[6].isdigit():
+                yield int(fields[6]), fields[0]
 
     def _moment(self) -> Moment | None:
         now_s = self.now_s()

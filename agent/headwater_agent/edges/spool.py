@@ -12,6 +12,7 @@ from headwater_wire.ids import TaskId
 from headwater_wire.messages import Blob
 
 from headwater_agent.ports import Damaged
+from headwater_agent.training.heads import newest_step
 
 _SUFFIX = ".delta"
 _CHECKPOINTS = ".checkpoints"
@@ -60,6 +61,10 @@ class FolderSpool:
     def checkpoints(self, task: TaskId) -> Path:
         """Name a task's own folder, beside unfinished deltas."""
         return self._work / f"{task}{_CHECKPOINTS}"
+
+    async def reached(self, task: TaskId) -> int:
+        """Tell the step of the newest checkpoint in that folder; 0 without one."""
+        return await asyncio.to_thread(newest_step, self.checkpoints(task))
 
     async def sweep(self, keep: Collection[TaskId], begun: Collection[TaskId] = ()) -> tuple[str, ...]:
         """Delete what no record tells of, and unfinished work but for the checkpoints of what has begun; name it."""

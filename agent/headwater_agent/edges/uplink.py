@@ -22,7 +22,7 @@ from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 
 from headwater_agent.config import Address
 from headwater_agent.edges.trust import Trust
-from headwater_agent.ports import Gone, Unavailable
+from headwater_agent.ports import Gone, Unavailable, freely
 
 _log = logging.getLogger(__name__)
 _OPTIONS = (
@@ -106,8 +106,13 @@ class GrpcUplink:
         finally:
             call.cancel()
 
-    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
-        """Offer a delta and send what of it is missing; `sent` hears how far it is, in bytes."""
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
+    ) -> Receipt:
+        """Offer a delta and send what of it is missing; `sent` hears how far it is, in bytes.
+
+        `wanted` is awaited once the control plane wants bytes, before the first goes; what it raises ends the upload.
+        """
         call = self._stub.UploadDelta()
         try:
             await self._within(call.write(pb.UploadPart(offer=convert.offer_to(offer))))
@@ -115,6 +120,7 @@ class GrpcUplink:
             if reply.WhichOneof("reply") == "resume_at":
                 if reply.resume_at:
                     _log.info("task %s: resuming the upload at %d bytes", offer.task, reply.resume_at)
+                await wanted()
                 await self._send(call, offer, path, reply.resume_at, sent)
                 reply = await self._reply(call)
             if reply.WhichOneof("reply") != "receipt":

@@ -5,23 +5,20 @@ from the plan's seed and the epoch (split.py), and the control plane imports no 
 """
 
 import hashlib
-import json
 import secrets
-import struct
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from headwater_wire import durable
 from headwater_wire.crashpoint import crashpoint
 
+from headwater_agent.training import heads
 from headwater_agent.training.engine import Score, State
 
-_MAGIC = b"headwater checkpoint 1\n"
-_LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _READ_BYTES = 1 << 20
 _PART = ".part"
@@ -65,30 +62,42 @@ def write(path: Path, of: str, place: Place, state: State) -> None:
     crashpoint("train.checkpoint")
 
 
+def look(path: Path, of: str) -> Place:
+    """Say how far a checkpoint of the training `of` has come, by its head alone; raise `Unusable` if it is none."""
+    with _opened(path) as file:
+        return _place(heads.load(file), of)
+
+
 def read(path: Path, of: str) -> tuple[Place, State]:
-    """Read a checkpoint of the training `of`; raise `Unusable` if it is none."""
-    try:
+    """Read a checkpoint of the training `of`; raise `Unusable` if it is none, or damaged."""
+    with _opened(path) as file:
         _check_digest(path)
+        head = heads.load(file)
+        place = _place(head, of)
+        return place, {name: np.fromfile(file, "<f4", count) for name, count in head["tensors"]}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
         with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise Unusable("it is no checkpoint of this release")
-            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-            head: dict[str, Any] = json.loads(file.read(length))
-            if head["of"] != of:
-                raise Unusable("it is of another training: another task, other data, or another engine")
-            state = {name: np.fromfile(file, "<f4", count) for name, count in head["tensors"]}
-            place = head["place"]
-            return Place(**{**place, "score": Score(**place["score"])}), state
+            yield file
     except OSError as error:
         raise Unusable(f"it can't be read: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Unusable(f"it makes no sense: {error}") from error
+
+
+def _place(head: Mapping[str, Any], of: str) -> Place:
+    if head["of"] != of:
+        raise Unusable("it is of another training: another task, other data, or another engine")
+    place = head["place"]
+    return Place(**{**place, "score": Score(**place["score"])})
 
 
 def _head(of: str, place: Place, state: State) -> bytes:
     tensors = [(name, values.size) for name, values in state.items()]
-    head = json.dumps({"of": of, "place": asdict(place), "tensors": tensors}).encode()  # a float comes back as it was
-    return _MAGIC + _LENGTH.pack(len(head)) + head
+    return heads.dump({"of": of, "place": asdict(place), "tensors": tensors})
 
 
 def _floats(state: Mapping[str, Any]) -> Iterator[memoryview]:

@@ -107,7 +107,6 @@ class Desk:
             (np.__version__, platform.machine(), _release()),
             len(os.sched_getaffinity(0)) if job.plan.threads == 0 else job.plan.threads,
         )
-        Path(job.checkpoints.folder).mkdir(exist_ok=True)
         of = digests.of_bytes(repr(depends).encode()).digest
         return Keeper(job.checkpoints, of, self._asked, max_minutes=job.max_minutes)
 

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from headwater_agent.core.policy import refusal
 from headwater_agent.training import checkpoint
 from headwater_agent.training.checkpoint import Place, Unusable
 from headwater_agent.training.engine import Session, State
 from headwater_agent.training.errors import Interrupted, NotPossible
+from headwater_agent.training.heads import NAMES
 from headwater_agent.training.protocol import Checkpoints
 
-_NAMES = ("0", "1")  # never more: the older one makes room before the next is written
 _SHARE = 20  # of the time: what is slow to write is written less often
+_T = TypeVar("_T")
 _log = logging.getLogger("headwater.worker")
 
 
@@ -39,23 +41,34 @@ class Keeper:
         self._saved_s = clock()
         self._apart_s = kept.every_s if kept else 0.0
         self._unsaved = 0  # steps
-        self._next = _NAMES[0]
+        self._next = NAMES[0]
         self._failing = False
 
     def recall(self) -> tuple[Place, State] | None:
-        """Give the newest checkpoint that is whole and this training's own; delete what is not."""
+        """Give the newest checkpoint that is whole and this training's own; delete what proves not to be.
+
+        Of the older one no more is read than its head, unless the newest is damaged: two would fill the memory.
+        """
         if self._kept is None:
             return None
-        newest: tuple[Place, State] | None = None
         with suppress(OSError):  # a folder that can't be read holds nothing
-            for path in sorted(self._folder.iterdir()):
-                found = self._read(path)
-                if found is None:
-                    path.unlink(missing_ok=True)
-                elif newest is None or found[0].steps > newest[0].steps:
-                    newest = found
-                    self._next = _NAMES[1 - _NAMES.index(path.name)]
-        return newest
+            for path in self._newest_first():
+                if found := _tried(lambda path=path: checkpoint.read(path, self._of)):  # type: ignore[misc]
+                    self._next = NAMES[1 - NAMES.index(path.name)]
+                    return found
+                path.unlink(missing_ok=True)
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        """List this training's checkpoints by their heads; delete what is none."""
+        steps: dict[Path, int] = {}
+        for path in sorted(self._folder.iterdir()):
+            place = _tried(lambda path=path: checkpoint.look(path, self._of)) if path.name in NAMES else None  # type: ignore[misc]
+            if place is None:  # also a write that a kill cut short
+                path.unlink(missing_ok=True)
+            else:
+                steps[path] = place.steps
+        return sorted(steps, key=lambda path: -steps[path])
 
     def passed(self, place: Place, session: Session) -> None:
         """Hear of a step: write a checkpoint if one is due; raise `Interrupted`, after one, if asked to stop.
@@ -87,6 +100,7 @@ class Keeper:
             return
         begun_s, self._unsaved = self._clock(), 0
         try:
+            self._folder.mkdir(exist_ok=True)
             state = session.state()
             path = self._folder / self._next
             path.unlink(missing_ok=True)
@@ -102,16 +116,15 @@ class Keeper:
             self._saved_s = self._clock()
             self._apart_s = max(self._kept.every_s, (self._saved_s - begun_s) * _SHARE)
         self._failing = False
-        self._next = _NAMES[1 - _NAMES.index(self._next)]
+        self._next = NAMES[1 - NAMES.index(self._next)]
 
-    def _read(self, path: Path) -> tuple[Place, State] | None:
-        if path.name not in _NAMES:  # a write that a kill cut short
-            return None
-        try:
-            return checkpoint.read(path, self._of)
-        except Unusable as error:
-            _log.warning("a checkpoint is not used: %s", error)
-            return None
+
+def _tried(read: Callable[[], _T]) -> _T | None:
+    try:
+        return read()
+    except Unusable as error:
+        _log.warning("a checkpoint is not used: %s", error)
+        return None
 
 
 def _free_bytes(folder: Path) -> int:

@@ -4,7 +4,7 @@ import signal
 
 
 class Wish:
-    """Whether it was uttered since the last `forget`."""
+    """Whether it was uttered since `listen` or the last `forget`."""
 
     def __init__(self) -> None:
         self._uttered = False
@@ -18,7 +18,7 @@ class Wish:
         signal.signal(signal.SIGTERM, lambda *_: self._hear())
 
     def forget(self) -> None:
-        """Begin anew, with a new job."""
+        """Begin anew, with a job's end."""
         self._uttered = False
 
     def _hear(self) -> None:

@@ -92,8 +92,9 @@ def main() -> None:
     desk = Desk(lambda: engine(chosen.engine, chosen.memory), wish)
     with suppress(BrokenPipeError):  # nobody listens any more
         for text in jobs:
-            wish.forget()
-            line.send(answer(text, desk, line, objection))
+            reply = answer(text, desk, line, objection)
+            wish.forget()  # not before: the wish that the first job stops may have come while all this was imported
+            line.send(reply)
     desk.close()
 
 

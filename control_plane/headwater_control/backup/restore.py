@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 
-from headwater_wire import durable
+from headwater_wire import durable, eras
 
 from headwater_control.backup import manifest as manifests
 from headwater_control.backup.manifest import BadBackup, Manifest, OnBytes, copied
+from headwater_control.datadir import RESTORING
 from headwater_control.service.restoration import Restored
 
 _NOTE = "restored.json"
@@ -19,7 +20,10 @@ _ERA = "era"
 
 
 def restore(backup: Path, data: Path, *, on_bytes: OnBytes = lambda done, total: None) -> Manifest:
-    """Check every file of a backup, then copy them to a new or empty folder; raise `BadBackup`, having left nothing."""
+    """Check every file of a backup, then copy them to a new or empty folder; raise `BadBackup`, having left nothing.
+
+    While it is not whole, also after a crash or a power cut, no control plane starts on it.
+    """
     manifest = manifests.read(backup)
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise BadBackup(
@@ -30,26 +34,39 @@ def restore(backup: Path, data: Path, *, on_bytes: OnBytes = lambda done, total:
     was_there = data.exists()
     try:
         durable.make_dirs(data, private=True)
+        durable.write(data / RESTORING, b"", private=True)
         for entry in manifest.files:
             if copied(backup / entry.path, data, entry.path) != entry:
                 raise BadBackup(f"{entry.path} changed while it was copied: restore once more")
         for folder in {(data / entry.path).parent for entry in manifest.files} | {data}:
             durable.sync_directory(folder)
-        durable.write(data / _ERA, f"{era_of(data) + 1}\n".encode(), private=True)
+        durable.write(data / _ERA, f"{eras.restored(era_of(data), datetime.now(UTC))}\n".encode(), private=True)
         note = Restored(manifest.made_at, manifest.headwater, manifest.audit_entries, manifest.lacking)
         tree = {**asdict(note), "made_at": note.made_at.isoformat()}
         durable.write(data / _NOTE, json.dumps(tree).encode() + b"\n", private=True)
+        durable.remove(data / RESTORING, durably=True)
     except BaseException as error:
-        for place in [data] if not was_there else list(data.iterdir()):
-            rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
+        _undo(data, was_there=was_there)
         if isinstance(error, OSError):
             raise BadBackup(f"it can't be restored: {error}") from error
         raise
     return manifest
 
 
+def _undo(data: Path, *, was_there: bool) -> None:
+    """Leave nothing: last of all what says that the rest is not whole."""
+    for place in data.iterdir() if data.is_dir() else ():
+        if place.is_dir():
+            rmtree(place, ignore_errors=True)
+        elif place.name != RESTORING:
+            place.unlink()
+    durable.remove(data / RESTORING)
+    if not was_there:
+        rmtree(data, ignore_errors=True)
+
+
 def era_of(data: Path) -> int:
-    """Say how often a data directory was restored."""
+    """Say which era the last restore of a data directory began; 0: there was none."""
     place = data / _ERA
     return int(place.read_text()) if place.is_file() else 0
 

@@ -29,7 +29,8 @@ async def settle(world: World, restored: Restored) -> None:
     now = world.clock.now()
     async with work(world) as unit:
         for device in await unit.tx.devices.matching():
-            await unit.tx.devices.save(replace(device, revision=next_era(device.revision)))
+            begun = max(next_era(device.revision), world.settings.first_revision)
+            await unit.tx.devices.save(replace(device, revision=begun))
         for invite in await unit.tx.invites.all():  # it may have been used since, or withdrawn
             if invite.state(now) is InviteState.OPEN:
                 await unit.tx.invites.save(replace(invite, ended_at=now))

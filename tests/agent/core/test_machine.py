@@ -7,8 +7,9 @@ from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.course import DENIED_MS
 from headwater_agent.core.machine import resume, stand_down, step, wake_at_s
-from headwater_agent.core.session import Box, DatasetFact, InstallState, ServerTime, Session, Stage
+from headwater_agent.core.session import DAY_MS, Box, DatasetFact, InstallState, ServerTime, Session, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.edges import records
 from headwater_wire.messages import Failed, Phase, Plan, Progress, Receipt, ReceiptKind, Rejected, SyncAnswer
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
@@ -290,6 +291,20 @@ def test_a_training_that_died_with_the_agent_was_an_attempt() -> None:
     assert set(commands) == {do.StopTraining(T1.id), do.Sync()}, "its checkpoints go with it"
     assert isinstance(session.reports[0].outcome, Failed) and session.denied
     assert "not try this model on this data again for a day" in session.reports[0].outcome.reason
+
+
+def test_the_day_of_a_denial_begins_when_the_time_is_known() -> None:
+    """A box that was off for two days, and whose training ends it at its start, rests for a day of the server's."""
+    last = replace(TRAINING, held=(replace(TRAINING.held[0], attempts=3),))
+    session, _ = resume(last, at_s=0.0)
+    session, _ = records.load(records.dump(session), session.box)
+    session, _ = resume(session, at_s=0.0)
+    now_ms = 1_000_000 + 2 * DAY_MS
+    heard = on.Synced(sync_request(session, epoch=1, hello_hash=""), SyncAnswer(0, now_ms, 1, False, (), (), 30))
+    session, _ = after(heard, session=session)
+    assert [denied.until_ms for denied in session.denied] == [now_ms + DAY_MS]
+    session, _ = after(replace(heard, answer=replace(heard.answer, server_time_ms=now_ms + DAY_MS)), session=session)
+    assert session.denied == (), "over, and not begun anew"
 
 
 def test_what_was_denied_is_not_tried_for_another_task_that_is_held_already() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.machine import resume, step
@@ -82,6 +83,28 @@ def test_a_restart_with_another_policy_rejects_what_it_refuses() -> None:
     session, commands = resume(tighter, at_s=0.0)
     assert not session.held and len(refusals(session)) == 2
     assert not [command for command in commands if isinstance(command, do.Fetch | do.Train)]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "words"),
+    [((), "has no dataset 'numbers'"), ((DatasetFact(DATASET, "f2", problem="no such file"),), "no such file")],
+)
+def test_a_restart_without_the_dataset_rejects_what_needs_it(datasets: tuple[DatasetFact, ...], words: str) -> None:
+    """It was removed, renamed, or can't be used any more; what had begun leaves no checkpoints."""
+    begun, waiting = sized("t1"), sized("t2")
+    session, _ = play(box(Policy()), on.Assigned(1, begun), on.Assigned(2, waiting), on.Fetched(begun.id))
+    session, commands = resume(replace(session, box=replace(session.box, datasets=datasets)), at_s=0.0)
+    assert not session.held and [words in refusal for refusal in refusals(session)] == [True, True]
+    assert do.StopTraining(begun.id) in commands and do.StopTraining(waiting.id) not in commands
+    assert not [command for command in commands if isinstance(command, do.Fetch | do.Train)]
+
+
+def test_what_can_t_be_fetched_any_more_leaves_no_checkpoints() -> None:
+    """It had begun in an earlier life."""
+    made = sized("t1")
+    session, _ = play(box(Policy()), on.Assigned(1, made), on.Fetched(made.id))
+    session, _ = resume(session, at_s=0.0)
+    assert play(session, on.FetchFailed(made.id, "gone"))[1] == (do.StopTraining(made.id), do.Sync())
 
 
 def test_a_day_s_megabytes_are_used_up_and_come_back() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from headwater_agent.core.session import Box, DatasetFact, Held, Install, InstallState, ServerTime, Session, Stage
-from headwater_agent.core.status import Activity, Reach, Waiting, describe
+from headwater_agent.core.status import Activity, Data, Reach, Waiting, describe
 from headwater_wire.messages import Blob, Phase, Progress
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
@@ -61,6 +61,13 @@ def test_a_delta_that_waits_is_told_apart() -> None:
     assert told.tasks == () and told.idle == ""
     assert describe(session, {}, CUT_OFF, at_s=2000.0).spooled[0].too_late
     assert idle(session, CUT_OFF).startswith("a delta waits for the control plane")
+
+
+def test_the_data_are_told_as_the_agent_found_them() -> None:
+    """For who may read more than it."""
+    facts = (DatasetFact("a", examples=7), DatasetFact("b", problem="Permission denied"), DatasetFact("c"))
+    told = describe(boxed(datasets=facts), {}, REACHED, at_s=0.0).datasets
+    assert told == (Data("a", 7, ""), Data("b", None, "Permission denied"), Data("c", None, ""))
 
 
 def test_what_is_installed_is_told() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
+from headwater_agent.core.course import credited
 from headwater_agent.core.machine import resume, stand_down, step
 from headwater_agent.core.session import Held, ServerTime, Session, Stage
 from headwater_agent.edges import records
@@ -84,6 +85,27 @@ def test_the_deadline_ends_a_task_that_waits() -> None:
     session, commands = after(session, on.TimePassed(0.5), at_s=late_s)
     assert do.StopTraining(T1.id) in commands and not session.held
     assert session.reports[0].outcome == Failed("its deadline passed before it was trained")
+
+
+def test_progress_is_no_failure() -> None:
+    """A death after a later checkpoint than at the one before counts for nothing, nor do those before it."""
+    session, _ = after(TRAINING, on.WorkerDied(T1.id, 1, "SIGKILL"), on.WorkerDied(T1.id, 2, "SIGKILL"))
+    assert session.held[0].tries == 3
+    for attempt in range(3, 20):
+        session, commands = after(session, on.WorkerDied(T1.id, attempt, "SIGKILL", reached=attempt * 10))
+        assert commands == (do.Train(T1, attempt + 1),) and session.held[0].tries == 1
+
+
+def test_power_cuts_are_no_failures_while_each_life_comes_further() -> None:
+    """A box on an ignition switch trains on; one that ends at the same step each time is denied, as without one."""
+    session = TRAINING
+    for step_reached in (100, 200, 300, 300, 300, 300):
+        assert session.held
+        session = records.load(records.dump(session), session.box)[0]
+        session, commands = resume(credited(session, {T1.id: step_reached}), at_s=0.0)
+        if session.held:
+            session, commands = after(session, on.Fetched(T1.id))
+    assert not session.held and session.denied and do.StopTraining(T1.id) in commands
 
 
 @given(st.lists(st.sampled_from(["dies", "pauses", "stops", "reboots"]), max_size=12))

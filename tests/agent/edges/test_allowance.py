@@ -27,8 +27,8 @@ class Box:
 def test_what_does_not_fit_waits_for_the_next_day(tmp_path: Path) -> None:
     """A restart forgets nothing; a smaller one may still go."""
     box = Box(tmp_path)
-    assert box.life().take(60) == 0
-    assert box.life().take(50) == DAY_S - 3600
+    assert box.life().wait_s(60) == 0 and box.life().take(60) == 0
+    assert box.life().take(50) == box.life().wait_s(50) == DAY_S - 3600
     assert box.life().take(40) == 0
     box.now_s += DAY_S - 3600
     assert box.life().take(50) == 0

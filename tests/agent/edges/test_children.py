@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -65,6 +66,16 @@ async def test_a_training_interrupted_before_its_turn_is_not_begun() -> None:
         assert await training == Stopped()
 
 
+async def test_a_child_that_was_started_in_vain_is_let_go() -> None:
+    """Its training was interrupted meanwhile: it is as idle as any."""
+    async with warm_worker(command("ok"), idle_s=0.05, nice=0) as worker:
+        training = asyncio.create_task(worker.run(TRAIN, lambda step: None))
+        await asyncio.sleep(0)
+        worker.interrupt()
+        assert await training == Stopped()
+        await until(lambda: worker._child is None, "the end of the idle child")
+
+
 async def test_an_idle_child_is_let_go() -> None:
     """After its time; the next job has another one."""
     async with warm_worker(command("ok"), idle_s=0.05, nice=0) as worker:
@@ -87,8 +98,9 @@ async def test_a_death_is_told_in_words_and_the_next_child_works(deed: str, word
     """Whatever it did, the agent lives on."""
     async with warm_worker(command(deed), idle_s=60, nice=0) as worker:
         for _ in range(2):
-            with pytest.raises(Died, match=words):
+            with pytest.raises(Died, match=words) as caught:
                 await worker.run(JOB, lambda step: None)
+            assert caught.value.code == {"exit": 3, "kill": -signal.SIGKILL}.get(deed)
 
 
 async def test_a_child_that_cannot_be_started_died() -> None:

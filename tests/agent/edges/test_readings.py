@@ -1,5 +1,6 @@
 """What is read of a box, from made-up /proc and /sys trees."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from headwater_agent.core.hours import Moment
 from headwater_agent.edges.readings import Reader
 
 NIGHT = datetime(2026, 3, 29, 0, 59, tzinfo=UTC).timestamp()
+ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 STAT = "cpu  {user} {nice} {system} {idle} {iowait} 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
 
 
@@ -88,8 +90,16 @@ def test_processors_are_busy_by_what_is_not_niced(tmp_path: Path) -> None:
     tree(tmp_path, proc__stat=STAT.format(user=100, nice=0, system=50, idle=850, iowait=0))
     watching = reader(tmp_path)
     assert watching.read().cpu_busy is None, "no time has passed"
-    tree(tmp_path, proc__stat=STAT.format(user=120, nice=100, system=60, idle=900, iowait=20))
+    tree(tmp_path, proc__stat=STAT.format(user=100 + 4, nice=0, system=50, idle=850, iowait=0))
+    assert watching.read().cpu_busy is None, "too little to tell"
+    many = os.cpu_count() or 1
+    spent = {"user": 20 * many, "nice": 100 * many, "system": 10 * many, "idle": 50 * many, "iowait": 20 * many}
+    before = {"user": 100, "nice": 0, "system": 50, "idle": 850, "iowait": 0}
+    tree(tmp_path, proc__stat=STAT.format(**{name: before[name] + spent[name] for name in before}))
     assert watching.read().cpu_busy == 15.0
+    spent["user"] += 3
+    tree(tmp_path, proc__stat=STAT.format(**{name: before[name] + spent[name] for name in before}))
+    assert watching.read().cpu_busy == 15.0, "the last figure stays until another second has gone by"
     tree(tmp_path, proc__stat="cpu of another kernel")
     assert watching.read().cpu_busy is None
 
@@ -105,13 +115,26 @@ def test_a_gpu_is_busy_as_its_driver_says(tmp_path: Path, place: str, told: str)
 
 def test_a_modem_is_metered_and_the_owner_knows_better(tmp_path: Path) -> None:
     """Of a cable nobody knows."""
-    route = "Iface Destination Gateway\neth0 0000A8C0 00000000\n{} 00000000 0100A8C0"
+    route = f"{ROUTES}\neth0 0000A8C0 00000000 1 0 0 100 00FFFFFF\n{{}} 00000000 0100A8C0 3 0 0 100 00000000"
     tree(tmp_path, proc__net__route=route.format("eth0"), sys__class__net__eth0__uevent="INTERFACE=eth0")
     assert reader(tmp_path).read().metered is None
     assert reader(tmp_path, metered=True).read().metered is True
     tree(tmp_path, proc__net__route=route.format("usb0"), sys__class__net__usb0__uevent="DEVTYPE=wwan\nINTERFACE=usb0")
     assert reader(tmp_path).read().metered is True
     assert reader(tmp_path, metered=False).read().metered is False
+
+
+@pytest.mark.parametrize(("modem", "cable", "metered"), [(700, 100, None), (50, 100, True)])
+def test_the_default_route_in_use_decides(tmp_path: Path, modem: int, cable: int, metered: bool | None) -> None:
+    """That of the lowest metric: a modem beside a cable is a spare. A tunnel's half of all addresses is no default."""
+    routes = [
+        ROUTES,
+        f"wwan0 00000000 0100A8C0 0003 0 0 {modem} 00000000 0 0 0",
+        "ppp0 00000000 0100A8C0 0003 0 0 0 00000080 0 0 0",
+        f"eth0 00000000 0100A8C0 0003 0 0 {cable} 00000000 0 0 0",
+    ]
+    tree(tmp_path, proc__net__route="\n".join(routes))
+    assert reader(tmp_path).read().metered is metered
 
 
 def test_the_time_is_that_of_the_wall(tmp_path: Path) -> None:

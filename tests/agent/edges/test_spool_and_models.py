@@ -1,13 +1,13 @@
 """What lies on the box's disk: deltas, blobs, installed versions."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.spool import FolderSpool
-from headwater_agent.ports import Damaged, Gone, Spool, Unavailable
+from headwater_agent.ports import Damaged, Gone, Spool, Unavailable, freely
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
 from headwater_wire.messages import Offer, Receipt, SyncAnswer, SyncRequest
 
@@ -148,7 +148,9 @@ class Source:
         """Not here."""
         raise NotImplementedError
 
-    async def upload(self, offer: Offer, path: Path, sent: Callable[[int], None]) -> Receipt:
+    async def upload(
+        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
+    ) -> Receipt:
         """Not here."""
         raise NotImplementedError
 

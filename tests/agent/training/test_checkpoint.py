@@ -1,5 +1,6 @@
 """Checkpoints on disk: what was written comes back bit for bit, and what is damaged is noticed."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from headwater_agent.training import checkpoint
 from headwater_agent.training.checkpoint import Place, Unusable, read, write
 from headwater_agent.training.engine import Score, Session, State
 from headwater_agent.training.errors import Interrupted, NotPossible
+from headwater_agent.training.heads import newest_step
 from headwater_agent.training.keeper import Keeper
 from headwater_agent.training.protocol import Checkpoints
 from hypothesis import HealthCheck, given, settings
@@ -144,6 +146,45 @@ def test_the_newest_whole_one_is_gone_on_from(tmp_path: Path) -> None:
     assert kept(tmp_path) == [2, 3]
 
 
+def test_one_state_at_a_time_is_in_memory(tmp_path: Path) -> None:
+    """The older one stays on the disk: beside the session there is room for no second copy."""
+    large: State = {"parameters": np.ones(1_000_000, np.float32)}
+    for name, steps in (("0", 1), ("1", 2)):
+        write(tmp_path / name, "t1", replace(PLACE, steps=steps), large)
+    tracemalloc.start()
+    try:
+        recalled = Training(tmp_path).keeper.recall()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert recalled and recalled[0].steps == 2
+    assert peak < 1.6 * checkpoint.size_bytes(large)
+
+
+def test_a_head_tells_the_step_without_the_rest(tmp_path: Path) -> None:
+    """The newest's; what makes no sense, or is not there, has come nowhere."""
+    assert newest_step(tmp_path / "gone") == 0
+    for name, steps in (("0", 12), ("1", 8)):
+        write(tmp_path / name, "t1", replace(PLACE, steps=steps), STATE)
+    assert newest_step(tmp_path) == 12
+    (tmp_path / "0").write_bytes((tmp_path / "0").read_bytes()[:40])
+    (tmp_path / "ab.part").write_bytes((tmp_path / "1").read_bytes())
+    assert newest_step(tmp_path) == 8
+    for nonsense in (b"", b"headwater checkpoint 1\n", b"headwater checkpoint 1\n\xff\xff\xff\xff", b"\0" * 99):
+        (tmp_path / "1").write_bytes(nonsense)
+        assert newest_step(tmp_path) == 0
+
+
+def test_a_folder_is_made_when_there_is_room(tmp_path: Path) -> None:
+    """A disk that is full at the start costs the first checkpoints, not the training, nor the later ones."""
+    full = tmp_path / "disk"
+    training = Training(tmp_path, Checkpoints(str(full / "t1"), every_steps=1))
+    training.step(0.0)
+    full.mkdir()
+    training.step(0.0)
+    assert kept(full / "t1") == [2]
+
+
 def test_nothing_is_recalled_for_another_training(tmp_path: Path) -> None:
     """Neither from its checkpoints, which are deleted, nor from an empty folder, nor from none."""
     Training(tmp_path, Checkpoints(str(tmp_path), every_steps=1)).step(0.0)
@@ -177,7 +218,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path, caplo
     """A disk that is to stay free, or a folder that is gone: told once, and the training goes on."""
     for hopeless in (
         Checkpoints(str(tmp_path), every_steps=1, keep_free_bytes=1 << 60),
-        Checkpoints(str(tmp_path / "gone"), every_steps=1),
+        Checkpoints(str(tmp_path / "gone" / "gone"), every_steps=1),
     ):
         caplog.clear()
         training = Training(tmp_path, hopeless)

@@ -132,12 +132,13 @@ def test_a_worker_killed_anywhere_leaves_the_same_delta(tmp_path: Path, job: Tra
 
 
 def test_a_worker_asked_to_stop_does_so_at_its_next_step(tmp_path: Path, job: Train) -> None:
-    """By SIGTERM, with a checkpoint; an idle worker is not ended by it, nor the next job by an earlier one."""
+    """By SIGTERM, with a checkpoint; an idle worker is not ended by it: it stops the next job, once."""
     endless = replace(job, plan=replace(PLAN, epochs=10_000_000), checkpoints=Checkpoints(f"{job.delta_path}.kept", 0))
     with Worker(confinement=arguments(tmp_path)) as worker:
         worker.stop_at_step = 3  # the first two are the loaded dataset and the score
         assert worker.do(endless) == Stopped()
         assert [path.name for path in Path(f"{job.delta_path}.kept").iterdir()] == ["0"]
         worker.process.send_signal(signal.SIGTERM)
+        assert worker.do(job) == Stopped(), "it may have been meant for a job that the worker had not read yet"
         assert isinstance(worker.do(job), Trained)
         assert worker.end() == (0, ""), "and nothing complained"

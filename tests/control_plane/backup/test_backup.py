@@ -1,7 +1,10 @@
 """A backup of a data directory, and what is made of it."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,8 +13,9 @@ from pathlib import Path
 import pytest
 from headwater_control.backup import BadBackup, restore, take
 from headwater_control.backup.restore import noted
-from headwater_control.config import Settings
+from headwater_control.config import BadSetting, Settings
 from headwater_control.core.runs import RunSpec
+from headwater_control.datadir import claimed
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.edges.store import open_store
 from headwater_control.service import runs
@@ -185,6 +189,36 @@ async def test_a_backup_that_is_not_whole_is_refused(control: Running, tmp_path:
     with pytest.raises(BadBackup):
         restore(tmp_path / "backup", tmp_path / "new")
     assert not (tmp_path / "new").exists() and not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("at", ["first file", "era", "note"])
+def test_a_restore_that_is_killed_is_not_taken_for_whole(tmp_path: Path, at: str) -> None:
+    """Whatever is there by then: no control plane starts on it, which would make what is missing anew."""
+
+    async def make() -> None:
+        async with running(tmp_path / "data") as control:
+            await take(control.settings, tmp_path / "backup")
+
+    asyncio.run(make())
+    place = tmp_path / "new" / {"first file": "holder", "era": "era", "note": "restored.json"}[at]
+    child = os.fork()
+    if child == 0:
+        sys.addaudithook(lambda event, given: _die_at(place) if event in ("open", "os.rename") else None)
+        restore(tmp_path / "backup", tmp_path / "new")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with pytest.raises(BadSetting, match="was cut short"), claimed(tmp_path / "new"):
+        pass
+    shutil.rmtree(tmp_path / "new")
+    restore(tmp_path / "backup", tmp_path / "new")
+    with claimed(tmp_path / "new"):
+        pass
+
+
+def _die_at(place: Path) -> None:
+    """End the process as a kill would, once a file is there."""
+    if os.path.lexists(place):
+        os._exit(9)
 
 
 async def test_a_damaged_database_is_not_backed_up(tmp_path: Path) -> None:
