@@ -87,7 +87,7 @@ async def presence(world: World, device: DeviceId, online: bool, epoch: int, seq
 
 
 async def arrive(world: World, arrivals: Sequence[Registration | Sign]) -> None:
-    """Take in many of both in their order, in one transaction: a fleet that comes back at once costs few commits."""
+    """Take in many of both in their order, in one transaction: a fleet that comes back costs few commits."""
     async with work(world) as unit:
         for arrival in arrivals:
             if isinstance(arrival, Registration):

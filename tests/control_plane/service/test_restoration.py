@@ -3,17 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from headwater_agent.core import commands as do
-from headwater_agent.core import events as on
-from headwater_agent.core.machine import step as agent_step
-from headwater_agent.core.session import Box as Agent
-from headwater_agent.core.session import DatasetFact, ServerTime, Session
-from headwater_agent.core.telling import sync_request
-from headwater_control.core.fleet import Beat
 from headwater_control.core.identity import InviteState
-from headwater_control.core.runs import RunSpec
-from headwater_control.ports import Assign, Ring
-from headwater_control.service import audit, devices, enrolment, runs
+from headwater_control.ports import Ring
+from headwater_control.service import audit, enrolment
 from headwater_control.service.restoration import Restored, settle
 from headwater_control.service.sync import sync
 from headwater_control.service.world import World
@@ -21,9 +13,8 @@ from headwater_wire.eras import ERA, era, first_of, restored
 from headwater_wire.ids import DeviceId
 from headwater_wire.messages import SyncRequest
 
-from tests.control_plane.service.driver import step
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import MODEL, Box
+from tests.fakes.world import Box
 
 BACKUP = Restored(datetime(2026, 1, 2, tzinfo=UTC), "0.1.0", 7, ("ab" * 32,))
 
@@ -84,41 +75,6 @@ def rung(world: World, device: DeviceId) -> bool:
     found = any(isinstance(message, Ring) for message in world.publisher.to(device))
     world.publisher.sent.clear()
     return found
-
-
-async def test_a_box_that_is_ahead_is_rung_as_soon_as_it_registers_and_takes_its_task(world: World) -> None:
-    """It would ignore what it is told at a revision that it has left behind: it syncs first, and both agree."""
-    box = Box(world, "box-1", revision=12)
-    agent = Session(Agent(box.id, (DatasetFact("digits", "f1"),)), revision=12, seen=12, time=ServerTime(1))
-    await box.sync()
-    await box.register()
-    assert rung(world, box.id)
-    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
-    await step(world, run.id)
-    assert isinstance(world.publisher, FakePublisher)
-    (assigned,) = [message for message in world.publisher.to(box.id) if isinstance(message, Assign)]
-    agent, commands = agent_step(agent, on.Assigned(assigned.revision, assigned.task), at_s=0.0)
-    assert commands == ()
-    request = sync_request(agent, epoch=1, hello_hash=box.hello_hash())
-    agent, commands = agent_step(agent, on.Synced(request, await sync(world, request)), at_s=0.0)
-    assert do.Fetch(assigned.task) in commands
-    world.publisher.sent.clear()
-    await devices.heartbeats(world, [(Beat(box.id, 1, agent.revision, world.clock.now()), ())])
-    assert not rung(world, box.id)
-
-
-async def test_a_box_that_is_ahead_of_a_database_restored_in_place_is_rung_by_its_heartbeat(world: World) -> None:
-    """Nobody said that it was restored; one that is up to date is left alone."""
-    box = await Box(world, "box-1").register()
-    world.publisher.sent.clear()  # type: ignore[attr-defined]
-    await devices.heartbeats(world, [(Beat(box.id, 1, 0, world.clock.now()), ())])
-    assert not rung(world, box.id)
-    await devices.heartbeats(world, [(Beat(box.id, 1, 12, world.clock.now()), ())])
-    assert rung(world, box.id)
-    box.revision = 12
-    agreed = (await box.sync()).revision
-    await devices.heartbeats(world, [(Beat(box.id, 1, agreed, world.clock.now()), ())])
-    assert not rung(world, box.id)
 
 
 async def test_a_backup_that_is_restored_twice_begins_two_eras(world: World) -> None:
