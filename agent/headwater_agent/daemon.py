@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Blob
+from headwater_wire.systemd import Notifier
 
 from headwater_agent.clerk import Clerk, Contact
 from headwater_agent.config import Address, Config, TrainingConfig
@@ -18,7 +19,7 @@ from headwater_agent.core.course import credited
 from headwater_agent.core.events import ConditionsChanged, Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
 from headwater_agent.core.status import Reach, describe
-from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.core.telling import needed, sync_request
 from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.edges.alone import alone
 from headwater_agent.edges.cache import FolderCache
@@ -35,10 +36,8 @@ from headwater_agent.edges.membership import membership
 from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.readings import Reader
 from headwater_agent.edges.spool import FolderSpool
-from headwater_agent.edges.systemd import Notifier
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.effects import Effects
-from headwater_agent.ports import Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 from headwater_agent.training import confinement
@@ -47,7 +46,6 @@ from headwater_agent.watch import Watch
 _INSIST_S = 3.0
 _LEAVE_S = 1.5  # for a step and a checkpoint, when the agent stops: what takes longer goes on from the one before
 _SETTLED_S, _TIDY_EVERY_S = 5.0, 3600.0
-_BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
 _log = logging.getLogger(__name__)
 
 
@@ -130,11 +128,6 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                     tell(", ".join(f"{held.task.id} {held.stage}" for held in session.held) or "idle")
                     link.pulse()
 
-            def vitals() -> Vitals:
-                session = shell.session
-                pace_s = min(session.heartbeat_s, _BUSY_S) if session.held else session.heartbeat_s
-                return Vitals(session.revision, progress(session, effects.live), pace_s)
-
             link = Link(
                 member.broker,
                 device,
@@ -142,7 +135,7 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 registrar=LocalRegistrar(
                     config, lambda: novelty.told(shell.session, surveyor.cards()), lambda: watch.conditions()
                 ),
-                vitals=vitals,
+                vitals=lambda: shell.vitals(effects.live),
                 deliver=deliver,
                 trust=member.trust,
                 tls=member.mqtt_tls,

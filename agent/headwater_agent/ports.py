@@ -50,8 +50,8 @@ class Journal(Protocol):
     async def save_surveys(self, surveys: Collection[Survey]) -> None:
         """Remember these, and no others."""
 
-    async def answers(self) -> None:
-        """Return once what was being written is written: never, while the disk hangs."""
+    async def answers(self) -> bool:
+        """Say yes once what was being written is written: never, while the disk hangs."""
 
     @property
     def problems(self) -> tuple[str, ...]:

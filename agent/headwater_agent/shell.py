@@ -2,22 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import random
 
 from headwater_wire.crashpoint import crashpoint
-from headwater_wire.messages import Evaluated, Failed, Outcome, Rejected
+from headwater_wire.ids import TaskId
+from headwater_wire.messages import Evaluated, Failed, Outcome, Progress, Rejected
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.machine import resume, stand_down, step, wake_at_s
 from headwater_agent.core.session import Session
+from headwater_agent.core.telling import progress
 from headwater_agent.effects import Effects
-from headwater_agent.ports import Journal
+from headwater_agent.ports import Journal, Vitals
 
 _INBOX = 256
+_BUSY_S = 10  # with a task, also if the last Sync knew of none: whoever waits for it sees it move
 SYNC_APART_S = 0.05  # whoever rings in a row is answered at once, then in this rhythm
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,12 @@ class Shell:
     async def deliver(self, event: on.Event) -> None:
         """Hand an event over; waits while the machine is behind."""
         await self.inbox.put(event)
+
+    def vitals(self, live: Mapping[TaskId, Progress]) -> Vitals:
+        """Say what the next heartbeat tells; `live` is how far each training and transfer is."""
+        session = self.session
+        pace_s = min(session.heartbeat_s, _BUSY_S) if session.held else session.heartbeat_s
+        return Vitals(session.revision, progress(session, live), pace_s)
 
     async def run(self, effects: Effects) -> None:
         """Decide until cancelled; then remember that this was a stop in good order, which a crash is not."""

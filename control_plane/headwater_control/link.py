@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Never
+from typing import Never, Self
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -23,6 +23,17 @@ _UNACKNOWLEDGED = 1000  # receive maximum: what the broker may have in flight to
 _AT_ONCE = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 5.0
+
+
+class _Client(aiomqtt.Client):
+    """Closes the socket of an attempt that failed, which aiomqtt leaves to the garbage collector."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            self._client.disconnect()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Link:
         properties.ReceiveMaximum = _UNACKNOWLEDGED
         # By certificate the name must be known to the broker's rules; a connection that is dead is taken over.
         name = f"{CLIENT_PREFIX}{role}" if self.tls else f"{CLIENT_PREFIX}{role}-{secrets.token_hex(6)}"
-        client = aiomqtt.Client(
+        client = _Client(
             self.host,
             self.port,
             username=self.username,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headwater_wire import durable
 from headwater_wire.eras import first_of
+from headwater_wire.systemd import Notifier
 from headwater_wire.topics import CONTROL_FILTER, control_filter
 
 from headwater_control.backup.restore import era_of, noted
@@ -44,7 +45,6 @@ from headwater_control.service.bells import Bells
 from headwater_control.service.coordinator import Coordinator
 from headwater_control.service.roll import Roll
 from headwater_control.service.world import World
-from headwater_control.systemd import Notifier
 from headwater_control.trust import Trust, opened, provider
 from headwater_control.upkeep import Upkeep, upkeep
 
@@ -111,7 +111,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
             on_ready(Ready(endpoints, _door(settings, endpoints), trust.authority.fingerprint.hex(), first))
             notifier = Notifier(os.environ)
             notifier.ready()
-            feeding = asyncio.create_task(notifier.feed(lambda: coordinator.ready), name="watchdog")
+            feeding = asyncio.create_task(notifier.feed(coordinator.advances), name="watchdog")
             await stop.wait()
             feeding.cancel()
             notifier.stopping()

@@ -1,11 +1,10 @@
 """The whole agent as a process: a real broker, a scripted gateway, a real worker with the constant engine."""
 
-import functools
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +17,15 @@ from headwater_agent.edges.console import ask
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.maintenance import MaintenanceFile
 from headwater_agent.survey import NOT_YET
-from headwater_control.edges.broker.server import serve
 from headwater_wire.codecs import write_delta
-from headwater_wire.ids import ModelName, RolloutId, TaskId, VersionId
-from headwater_wire.messages import Deployment, Failed, Rejected
-from headwater_wire.tensors import write_tensors
+from headwater_wire.ids import TaskId
+from headwater_wire.messages import Failed, Rejected
 from headwater_wire.v1 import fleet_pb2 as fleet
 
-from tests.fakes.agent_bundle import DEVICE, model_that_adds, offered, write_examples
-from tests.fakes.agent_fleet import FleetEar, fleet_ear
+from tests.fakes.agent_bundle import DEVICE, offered, write_examples
 from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
 from tests.fakes.agent_home import AgentProcess, Home, restarted, until
-
-
-@dataclass
-class World:
-    """Everything around the agent."""
-
-    home: Home
-    file: Path
-    gateway: ScriptedGateway
-    ear: FleetEar
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """Start broker, gateway and a listener."""
-    gateway = ScriptedGateway()
-    async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(serve("127.0.0.1", 0))
-        port = await stack.enter_async_context(serving(gateway))
-        ear = await stack.enter_async_context(fleet_ear(broker.port))
-        home = Home(tmp_path, broker.port, port)
-        yield World(home, home.write(), gateway, ear)
+from tests.fakes.agent_surroundings import World
 
 
 async def test_a_task_is_trained_uploaded_and_forgotten(world: World) -> None:
@@ -334,68 +309,6 @@ async def test_a_pause_outlives_the_agent_and_puts_a_training_off(world: World) 
         assert ask(world.home.state, {"ask": "pause", "for_s": 3600})["paused"]
         await until(lambda: told(world)["tasks"][0]["phase"] == "accepted", "the training to be put off")
     assert not world.gateway.reports
-
-
-# ── installs ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def released(world: World, number: int, *, wrong: float = 0.0) -> Deployment:
-    """Compose a version: y = x + number, and what it should compute."""
-    x = np.arange(6, dtype=np.float32).reshape(3, 2)
-    reference = world.home.folder / "reference.safetensors"
-    write_tensors(reference, {"input.x": x, "output.y": x + np.float32(number + wrong)})
-    return Deployment(
-        DEVICE,
-        RolloutId(f"rollout-{number}"),
-        ModelName("m"),
-        VersionId(f"m-{number}"),
-        number,
-        world.gateway.put(adder(number)),
-        world.gateway.put(reference.read_bytes()),
-        1e-4,
-    )
-
-
-async def test_a_version_is_installed_and_the_one_before_kept(world: World) -> None:
-    """The application reads current/model.onnx; a version that computes something else never gets there."""
-    current = world.home.state / "models" / "m" / "current" / "model.onnx"
-    async with AgentProcess(world.file):
-        await until(lambda: world.gateway.requests, "the first Sync")
-        for number in (1, 2):
-            wanted = released(world, number)
-            world.gateway.deploy(wanted)
-            await world.ear.deploy(world.gateway.revision, wanted)
-            await until(lambda n=number: len(world.gateway.deployment_reports) == n, "the report")  # type: ignore[misc]
-            assert content(current) == adder(number)
-        wanted = released(world, 3, wrong=0.5)
-        world.gateway.deploy(wanted)
-        await world.ear.deploy(world.gateway.revision, wanted)
-        await until(lambda: len(world.gateway.deployment_reports) == 3, "the report")
-    assert [r.installed for r in world.gateway.deployment_reports] == [True, True, False]
-    assert "y" in world.gateway.deployment_reports[2].problem
-    assert content(current) == adder(2)
-    assert content(current.parent.parent / "previous" / "model.onnx") == adder(1)
-
-
-@pytest.mark.parametrize("step", ["agent.install.fetched", "agent.install.linked"])
-async def test_a_kill_at_any_step_of_an_install_costs_nothing(world: World, step: str) -> None:
-    """After the restart it is finished, and reported."""
-    world.gateway.deploy(released(world, 1))
-    async with restarted(world.file, HEADWATER_CRASH_AT=step):
-        await until(lambda: world.gateway.deployment_reports, "the report")
-    assert world.gateway.deployment_reports[0].installed
-    assert content(world.home.state / "models" / "m" / "current" / "model.onnx") == adder(1)
-
-
-@functools.cache
-def adder(number: int) -> bytes:
-    """Make an ONNX model that adds a number."""
-    return model_that_adds(number)
-
-
-def content(path: Path) -> bytes:
-    """Read a file."""
-    return path.read_bytes()
 
 
 def folders_empty(state: Path, *names: str) -> bool:

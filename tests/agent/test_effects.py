@@ -2,47 +2,32 @@
 
 import asyncio
 import signal
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.session import DAY_MS
-from headwater_agent.edges.allowance import DailyAllowance
-from headwater_agent.effects import ALLOWANCE_S
-from headwater_agent.ports import Died, Gone, Unavailable
+from headwater_agent.ports import Died, Unavailable
 from headwater_agent.training import heads, protocol
 from headwater_agent.training.protocol import Broke, Checked, Refused
 from headwater_agent.trainings import PAUSE_S
 from headwater_wire import digests
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import (
-    Offer,
     Phase,
     Plan,
     Progress,
-    Receipt,
-    ReceiptKind,
     SyncAnswer,
 )
 
 from tests.fakes.agent_bench import DELTA, DONE, Bench
 from tests.fakes.agent_home import until
-from tests.fakes.agent_world import METRICS, deployment
+from tests.fakes.agent_world import METRICS
 from tests.fakes.leaping import in_virtual_time
 
-DAY_S = DAY_MS / 1000
-BULKY = b"x" * 60  # of 100 bytes a day
 NOTHING = Progress(TaskId("none"), Phase.ACCEPTED)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """Effects among fakes, whose pauses are over at once."""
-    return Bench(tmp_path)
 
 
 async def test_fetching_brings_what_the_engine_reads_and_drops_the_rest(bench: Bench) -> None:
@@ -237,128 +222,6 @@ class StubbornWorker:
             self.asked.set()
 
 
-async def test_an_upload_goes_on_until_a_receipt_comes(bench: Bench) -> None:
-    """Whatever the trouble in between."""
-    bench.worker.replies = [DONE]
-    await bench.effects.perform(do.Train(bench.task, 1))
-    receipt = Receipt(ReceiptKind.TOO_LATE, reason="the round is over")
-    bench.uplink.receipts = [Unavailable("a"), Unavailable("b", 0.01), Gone("c"), receipt]
-    event = await bench.effects.perform(bench.upload(bench.task))
-    assert event == on.Receipted(bench.task.id, receipt)
-    assert [(offer.task, offer.codec) for offer in bench.uplink.offers] == 4 * [(bench.task.id, "f32")]
-
-
-def test_an_upload_without_room_on_its_day_is_put_off(tmp_path: Path) -> None:
-    """It stays spooled, says why, and goes up when the day is over."""
-
-    async def uploaded() -> tuple[list[Progress], float]:
-        bench, shown = Bench(tmp_path), list[Progress]()
-        bench.effects.allowance = TakesOnly([1500.0, 900.0, 0.0, 0.0])
-        bench.worker.replies = [DONE]
-        bench.uplink.receipts = [Receipt(ReceiptKind.COMMITTED)]
-        bench.link.pulse = lambda: shown.append(bench.effects.live[bench.task.id])  # type: ignore[method-assign]
-        await bench.effects.perform(do.Train(bench.task, 1))
-        assert isinstance(await bench.effects.perform(bench.upload(bench.task)), on.Receipted)
-        return shown, asyncio.get_running_loop().time()
-
-    shown, took_s = in_virtual_time(uploaded())
-    waiting = [progress for progress in shown if progress.waiting_for]
-    assert len(waiting) == 2 and {progress.phase for progress in waiting} == {Phase.SPOOLED}
-    assert took_s == pytest.approx(2 * ALLOWANCE_S, abs=1.0)
-
-
-@dataclass
-class TakesOnly:
-    """An allowance that answers as the test says."""
-
-    answers: list[float]
-
-    def wait_s(self, size: int) -> float:
-        """Answer."""
-        return self.answers.pop(0)
-
-    def take(self, size: int) -> float:
-        """Answer."""
-        return self.answers.pop(0)
-
-
-def test_what_can_t_be_sent_uses_up_no_day(tmp_path: Path) -> None:
-    """However long the control plane was away and however many deltas wait, each day then sees what it may."""
-    bench, sent = Bench(tmp_path), list[float]()
-
-    async def days() -> None:
-        loop = asyncio.get_running_loop()
-        bench.effects.allowance = DailyAllowance(tmp_path, 100, lambda: 20_000 * DAY_S + loop.time())
-        bench.effects.uplink = AwayFor(6.5 * DAY_S, sent)  # type: ignore[assignment]  # it only uploads
-        bench.effects.chance = lambda: 0.99
-        uploads = []
-        for number in range(7):
-            task = replace(bench.task, id=TaskId(f"t{number}"))
-            source = bench.spool.work_path(task.id, 1)
-            source.write_bytes(BULKY)
-            await bench.spool.adopt(task.id, source, digests.of_bytes(BULKY))
-            uploads.append(bench.effects.perform(do.Upload(task, 1, digests.of_bytes(BULKY), METRICS)))
-        await asyncio.gather(*uploads)
-
-    in_virtual_time(days())
-    assert Counter(int(at_s // DAY_S) for at_s in sent) == dict.fromkeys(range(6, 13), 1)
-
-
-@dataclass
-class AwayFor:
-    """An uplink that nobody answers for a while; then it takes everything, and notes when."""
-
-    away_s: float
-    sent: list[float]
-
-    async def upload(
-        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]]
-    ) -> Receipt:
-        """Take it, once it may come."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s < self.away_s:
-            raise Unavailable("nobody is there", 300.0)
-        await wanted()
-        self.sent.append(now_s)
-        return Receipt(ReceiptKind.COMMITTED)
-
-
-async def test_a_full_server_leaves_the_delta_spooled(bench: Bench) -> None:
-    """While the box waits as it was asked to, it does not seem to upload: for no progress it would be given up."""
-    bench.worker.replies = [DONE]
-    await bench.effects.perform(do.Train(bench.task, 1))
-    bench.uplink.receipts = [Unavailable("RESOURCE_EXHAUSTED: too many uploads at once", 60.0)]
-    uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
-    live = bench.effects.live
-    await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
-    shown = live[bench.task.id]
-    assert shown.phase is Phase.SPOOLED and "too many uploads" in shown.waiting_for
-    uploading.cancel()
-    await asyncio.wait([uploading])
-    assert bench.effects.live == {}
-
-
-async def test_an_upload_that_breaks_off_is_no_wait_for_a_turn(bench: Bench) -> None:
-    """Else a box whose every upload breaks would never be given up."""
-    bench.worker.replies = [DONE]
-    await bench.effects.perform(do.Train(bench.task, 1))
-    bench.effects.chance = lambda: 1.0
-    bench.uplink.receipts = [Unavailable("UNAVAILABLE: reset") for _ in range(9)]
-    uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
-    live = bench.effects.live
-    await until(lambda: bench.task.id in live and live[bench.task.id].waiting_for, "the reason")
-    assert live[bench.task.id].phase is Phase.UPLOADING
-    uploading.cancel()
-    await asyncio.wait([uploading])
-
-
-async def test_a_lost_delta_is_told_not_sent(bench: Bench) -> None:
-    """The machine decides whether to train again."""
-    event = await bench.effects.perform(bench.upload(bench.task))
-    assert isinstance(event, on.SpoolLost) and event.attempt == 1
-    assert bench.uplink.offers == []
-
-
 async def test_a_nudge_ends_the_pauses(bench: Bench) -> None:
     """When a Sync was answered, an upload need not sleep on: these pauses are a quarter of a minute long."""
     bench.effects.chance = lambda: 1.0
@@ -379,86 +242,6 @@ async def test_a_box_below_the_known_epoch_jumps_past(bench: Bench) -> None:
     assert (bench.link.renewed, await bench.journal.next_epoch()) == (1, 42)
     await bench.effects.perform(do.Sync())
     assert bench.link.renewed == 1
-
-
-async def test_a_version_is_checked_then_activated(bench: Bench) -> None:
-    """Fetched, compared with its reference outputs, and only then current."""
-    wanted = bench.deployment()
-    bench.worker.replies = [Checked("")]
-    assert await bench.effects.perform(do.Install(wanted)) == on.Installed(wanted.model, 3)
-    assert bench.shelf.current == {wanted.model: wanted.version}
-    job = bench.worker.jobs[0]
-    assert isinstance(job, protocol.Check) and job.tolerance == wanted.tolerance
-
-
-@pytest.mark.parametrize(
-    ("replies", "words"),
-    [
-        ([Checked("output y differs by 0.3")], "differs by 0.3"),
-        ([Refused("unknown operator")], "unknown operator"),
-        ([Broke("no memory")], "no memory"),
-        ([Died("SIGSEGV"), Died("SIGSEGV"), Died("SIGSEGV")], "3 times, the last time so: SIGSEGV"),
-        ([DONE], "answered the check with Trained"),
-    ],
-)
-async def test_a_version_that_fails_its_check_is_not_activated(
-    bench: Bench, replies: list[protocol.Reply | Exception | None], words: str
-) -> None:
-    """The one before stays, and the reason is reported."""
-    bench.worker.replies = replies
-    event = await bench.effects.perform(do.Install(bench.deployment()))
-    assert isinstance(event, on.InstallFailed) and words in event.problem
-    assert bench.shelf.current == {}
-
-
-async def test_a_check_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker is killed, and the reason is reported."""
-    monkeypatch.setattr("headwater_agent.effects.CHECK_S", 0.05)
-    bench.worker.replies = [None]
-    event = await bench.effects.perform(do.Install(bench.deployment()))
-    assert isinstance(event, on.InstallFailed) and "longer than 0.05 s" in event.problem
-    assert bench.worker.killed == 1
-
-
-async def test_a_check_survives_a_worker_that_dies_once(bench: Bench) -> None:
-    """It may have been the memory of another."""
-    bench.worker.replies = [Died("SIGKILL"), Checked("")]
-    assert isinstance(await bench.effects.perform(do.Install(bench.deployment())), on.Installed)
-
-
-async def test_a_version_that_is_here_is_not_fetched_again(bench: Bench, tmp_path: Path) -> None:
-    """A crash after it was shelved, or a way back."""
-    wanted = bench.deployment()
-    bench.shelf.versions[wanted.model, wanted.version] = tmp_path / "shelved.onnx"
-    del bench.cache.blobs[wanted.onnx.digest]
-    bench.worker.replies = [Checked("")]
-    assert isinstance(await bench.effects.perform(do.Install(wanted)), on.Installed)
-
-
-@pytest.mark.parametrize("reply", [Checked(""), Checked("output y differs by 0.3")])
-async def test_what_an_install_leaves_is_dropped(bench: Bench, reply: protocol.Reply) -> None:
-    """A box that is never trained on has nobody else to do it; a task's files stay, its graphs among them."""
-    await bench.effects.perform(do.Fetch(bench.task))
-    of_task = bench.cache.pruned.pop()
-    wanted = bench.deployment()
-    bench.of_install = frozenset({wanted.onnx.digest, wanted.reference.digest})
-    bench.needed = bench.of_install | {bench.task.bundle.digest, bench.task.base.digest}
-    bench.worker.replies = [reply]
-    assert await bench.effects.perform(do.Install(wanted)) is not None
-    assert bench.cache.pruned == [of_task]
-
-
-async def test_a_cache_that_cannot_be_pruned_fails_no_install(bench: Bench) -> None:
-    """The version is there all the same."""
-    bench.cache.pruning = OSError(5, "Input/output error")
-    bench.worker.replies = [Checked("")]
-    assert isinstance(await bench.effects.perform(do.Install(bench.deployment())), on.Installed)
-
-
-async def test_a_version_the_server_lacks_is_reported(bench: Bench) -> None:
-    """Not waited for."""
-    event = await bench.effects.perform(do.Install(deployment(1)))
-    assert isinstance(event, on.InstallFailed) and "does not have it" in event.problem
 
 
 async def test_stopping_discards_what_was_spooled_a_moment_before(bench: Bench) -> None:

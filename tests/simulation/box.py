@@ -10,7 +10,7 @@ from headwater_agent.config import Address
 from headwater_agent.core.events import ConditionsChanged, Connected, Event
 from headwater_agent.core.session import Box as Facts
 from headwater_agent.core.session import Session, Stage
-from headwater_agent.core.telling import needed, progress, sync_request
+from headwater_agent.core.telling import needed, sync_request
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.journal import SqliteJournal
 from headwater_agent.edges.link import Link
@@ -18,7 +18,6 @@ from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.spool import FolderSpool
 from headwater_agent.edges.uplink import GrpcUplink
 from headwater_agent.effects import Effects
-from headwater_agent.ports import Vitals
 from headwater_agent.shell import Shell
 from headwater_agent.survey import Surveyor
 from headwater_agent.training.protocol import DatasetConfig
@@ -35,8 +34,6 @@ from tests.simulation.loop import Process
 from tests.simulation.machine import Machine
 from tests.simulation.worker import SimulatedWorker
 from tests.support.signing import trust
-
-_BUSY_S = 10
 
 
 @dataclass
@@ -88,17 +85,12 @@ class Box(Machine):
         def changed(session: Session) -> None:
             link.pulse()
 
-        def vitals() -> Vitals:
-            session = shell.session
-            pace_s = min(session.heartbeat_s, _BUSY_S) if session.held else session.heartbeat_s
-            return Vitals(session.revision, progress(session, effects.live), pace_s)
-
         link = SimulatedLink(
             Address("broker", 1883),
             self.device,
             journal=journal,
             registrar=_Registrar(self.name, lambda: surveyor.cards()),
-            vitals=vitals,
+            vitals=lambda: shell.vitals(effects.live),
             deliver=deliver,
             trust=trust(),
         )

@@ -90,9 +90,9 @@ class SqliteJournal:
         if before != after:
             await self._write({**dict.fromkeys(before.keys() - after.keys()), **after})
 
-    async def answers(self) -> None:
-        """Return once what was being written is written: never, while the disk hangs."""
-        await asyncio.shield(_in(self._thread, _nothing))
+    async def answers(self) -> bool:
+        """Say yes once what was being written is written: never, while the disk hangs."""
+        return await asyncio.shield(_in(self._thread, lambda: True))
 
     def _epoch(self) -> int:
         body = self._ledger.rows.get(_EPOCH, b"0")
@@ -125,10 +125,6 @@ async def open_journal(path: Path, pause_s: float = PAUSE_S) -> AsyncIterator[Sq
             yield SqliteJournal(ledger, thread, pause_s)
         finally:
             await _in(thread, lambda: ledger.__exit__())
-
-
-def _nothing() -> None:
-    """Do nothing: that its turn comes is the answer."""
 
 
 def _in(thread: Executor | None, work: Callable[[], _T]) -> "asyncio.Future[_T]":

@@ -51,6 +51,10 @@ class Coordinator:
             return False
         return (self._world.clock.now() - self._advanced_at).total_seconds() < self._world.settings.lease_ttl_s
 
+    async def advances(self) -> bool:
+        """Say the same, for systemd's watchdog."""
+        return self.ready
+
     async def run(self) -> None:
         """Coordinate until cancelled."""
         world = self._world

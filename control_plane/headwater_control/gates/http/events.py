@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from headwater_control.gates.http import schemas
+from headwater_control.gates.http import run_schemas
 from headwater_control.service import runs
 from headwater_control.service.runs import RunView
 from headwater_control.service.world import World
@@ -41,4 +41,4 @@ async def follow(
 
 
 def _event(view: RunView) -> bytes:
-    return b"event: run\ndata: " + schemas.RunDetail.model_validate(view).model_dump_json().encode() + b"\n\n"
+    return b"event: run\ndata: " + run_schemas.RunDetail.model_validate(view).model_dump_json().encode() + b"\n\n"

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 from headwater_wire.ids import RunId, VersionId
 
 from headwater_control.core.runs import NEWEST, RunSpec, RunState
-from headwater_control.gates.http import schemas
+from headwater_control.gates.http import run_schemas, schemas
 from headwater_control.gates.http.events import follow
 from headwater_control.gates.http.needs import OPERATOR, VIEWER
 from headwater_control.gates.http.within import InWorld
@@ -17,42 +17,42 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
 @router.post("", status_code=201, dependencies=OPERATOR)
-async def start(world: InWorld, request: schemas.RunStart) -> schemas.Run:
+async def start(world: InWorld, request: run_schemas.RunStart) -> run_schemas.Run:
     """Start a run."""
     values = request.model_dump(exclude={"base", "cohort"})
     base = VersionId(request.base) if request.base else NEWEST
     wanted = RunSpec(**values, base=base, cohort=tuple(sorted(request.cohort.items())))
-    return schemas.Run.model_validate(await runs.start(world, wanted))
+    return run_schemas.Run.model_validate(await runs.start(world, wanted))
 
 
 @router.get("", dependencies=VIEWER)
-async def list_all(world: InWorld, state: Annotated[list[RunState] | None, Query()] = None) -> list[schemas.Run]:
+async def list_all(world: InWorld, state: Annotated[list[RunState] | None, Query()] = None) -> list[run_schemas.Run]:
     """List the runs in one of the states (none: all), oldest first."""
-    return [schemas.Run.model_validate(run) for run in await runs.list_runs(world, tuple(state or ()))]
+    return [run_schemas.Run.model_validate(run) for run in await runs.list_runs(world, tuple(state or ()))]
 
 
 @router.get("/{run}", dependencies=VIEWER)
-async def show(world: InWorld, run: schemas.Name) -> schemas.RunDetail:
+async def show(world: InWorld, run: schemas.Name) -> run_schemas.RunDetail:
     """Show one, round by round: who was asked, who reported, who dropped and why."""
-    return schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run)))
+    return run_schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run)))
 
 
 @router.post("/{run}/pause", dependencies=OPERATOR)
-async def pause(world: InWorld, run: schemas.Name) -> schemas.Run:
+async def pause(world: InWorld, run: schemas.Name) -> run_schemas.Run:
     """Open no new round; the open one is finished."""
-    return schemas.Run.model_validate(await runs.pause(world, RunId(run)))
+    return run_schemas.Run.model_validate(await runs.pause(world, RunId(run)))
 
 
 @router.post("/{run}/resume", dependencies=OPERATOR)
-async def resume(world: InWorld, run: schemas.Name) -> schemas.Run:
+async def resume(world: InWorld, run: schemas.Name) -> run_schemas.Run:
     """Go on after a pause."""
-    return schemas.Run.model_validate(await runs.resume(world, RunId(run)))
+    return run_schemas.Run.model_validate(await runs.resume(world, RunId(run)))
 
 
 @router.post("/{run}/cancel", dependencies=OPERATOR)
-async def cancel(world: InWorld, run: schemas.Name) -> schemas.Run:
+async def cancel(world: InWorld, run: schemas.Name) -> run_schemas.Run:
     """End it and its open tasks; its versions stay."""
-    return schemas.Run.model_validate(await runs.cancel(world, RunId(run)))
+    return run_schemas.Run.model_validate(await runs.cancel(world, RunId(run)))
 
 
 @router.get(

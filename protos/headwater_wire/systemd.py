@@ -1,4 +1,4 @@
-"""sd_notify(3) in a few lines: READY, STOPPING and the watchdog, if systemd asks for them."""
+"""sd_notify(3) in a few lines: READY, STOPPING, a status and the watchdog, if systemd started us and asks for them."""
 
 import asyncio
 import os
@@ -13,35 +13,26 @@ class Notifier:
         name = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self._watchdog_usec = int(environment.get("WATCHDOG_USEC", "0") or 0) if ours else 0
-
-    @property
-    def watchdog_s(self) -> float:
-        """Say how often `watchdog` should be called: half of what systemd bears; 0 if it doesn't watch."""
-        return self._watchdog_usec / 2_000_000
+        self._watchdog_s = int(environment.get("WATCHDOG_USEC", "0") or 0) / 1_000_000 if ours else 0.0
 
     def ready(self) -> None:
-        """The agent is up."""
+        """Say that the start is over."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The agent goes down, in good order."""
+        """Say that this is a stop in good order."""
         self._send("STOPPING=1")
-
-    def watchdog(self) -> None:
-        """The agent lives."""
-        self._send("WATCHDOG=1")
-
-    async def feed(self, alive: Callable[[], Awaitable[None]]) -> None:
-        """Say that we live each time `alive` has answered: systemd ends an agent of which something hangs."""
-        while self.watchdog_s:
-            await alive()
-            self.watchdog()
-            await asyncio.sleep(self.watchdog_s)
 
     def status(self, line: str) -> None:
         """Show a line in `systemctl status`."""
         self._send(f"STATUS={line[:200]}")
+
+    async def feed(self, alive: Callable[[], Awaitable[bool]]) -> None:
+        """Say twice as often as systemd wants it that we live, while `alive` answers, and answers so."""
+        while self._watchdog_s:
+            if await alive():
+                self._send("WATCHDOG=1")
+            await asyncio.sleep(self._watchdog_s / 2)
 
     def _send(self, message: str) -> None:
         if not self._address:
