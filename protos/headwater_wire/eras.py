@@ -1,4 +1,4 @@
-"""Eras of a fleet's memory: a revision's upper half grows whenever the database is restored from a backup.
+"""Eras of a fleet's memory: a revision's upper bits grow whenever the database is restored from a backup.
 
 What was counted since the backup was made is not known to the restored database, which counts it again. In a later era
 every revision is newer than all of an earlier one, and whoever compares other numbers learns that they began anew.
@@ -6,7 +6,7 @@ every revision is newer than all of an earlier one, and whoever compares other n
 
 from datetime import datetime
 
-ERA = 1 << 32  # no device has so many changes
+ERA = 1 << 28  # no device has so many changes: at one a second they are those of eight years
 
 
 def era(revision: int) -> int:
@@ -20,11 +20,12 @@ def first_of(number: int) -> int:
 
 
 def restored(former: int, now: datetime) -> int:
-    """Number the era that a restore begins: by the minute, so that one backup that is restored twice begins two.
+    """Number the era that a restore begins: by the second, so that one backup that is restored twice begins two.
 
-    Minutes since 1970 leave a revision below 2**62 for 2000 years.
+    No control plane is restored, started, stopped and restored again within one. Seconds since 1970 leave a revision
+    below 2**62, from where on no control plane believes it, until the year 2514.
     """
-    return max(former + 1, int(now.timestamp()) // 60)
+    return max(former + 1, int(now.timestamp()))
 
 
 def next_era(revision: int) -> int:

@@ -77,6 +77,9 @@ class MemoryTasks:
     async def get(self, task: TaskId, *, lock: bool = False) -> TaskRecord | None:
         return (self._tables.change() if lock else self._tables).tasks.get(task)
 
+    async def lock(self, tasks: Collection[TaskId]) -> None:
+        self._tables.change()
+
     async def of_round(self, run: RunId, number: int) -> tuple[TaskRecord, ...]:
         rows = (row for row in self._tables.tasks.values() if (row.run, row.round) == (run, number))
         return tuple(sorted(rows, key=lambda row: (row.order, row.id)))

@@ -29,8 +29,9 @@ class MemoryDevices:
     async def get(self, device: DeviceId, *, lock: bool = False) -> Device | None:
         return (self._tables.change() if lock else self._tables).devices.get(device)
 
-    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
-        return {key: self._tables.devices[key] for key in sorted(set(devices) & set(self._tables.devices))}
+    async def several(self, devices: Collection[DeviceId], *, lock: bool = False) -> dict[DeviceId, Device]:
+        rows = (self._tables.change() if lock else self._tables).devices
+        return {key: rows[key] for key in sorted(set(devices) & set(rows))}
 
     async def save(self, device: Device) -> None:
         self._tables.change().devices[device.id] = device

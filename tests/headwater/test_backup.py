@@ -52,13 +52,30 @@ def test_programs_are_told_in_json(shell: Shell, data: Path, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_done_is_a_sentence(shell: Shell, data: Path, tmp_path: Path) -> None:
-    """With what to do, and exit code 1."""
+    """With what to do, and exit code 1, and without a password."""
+    command = ("backup", str(tmp_path / "b"), "--data-dir", str(data))
     for arguments, words in (
         (("backup", str(data), "--data-dir", str(data)), "is there already"),
         (("backup", str(tmp_path / "b"), "--data-dir", str(tmp_path)), "say which with --data-dir"),
         (("backup", str(tmp_path / "b"), "--config", str(tmp_path / "none.toml")), "can't read the configuration"),
+        ((*command, "--database", "postgresql://hw:secret@127.0.0.1:1/hw"), "can't be opened"),
+        ((*command, "--database", "postgresql://127.0.0.1:secret/hw"), "is not a URL"),
+        ((*command, "--database", "sqlite://"), "an in-memory database"),
         (("restore", str(data), "--data-dir", str(tmp_path / "new")), "is no backup"),
     ):
         said = shell(*arguments)
         assert said.code == 1 and words in said.err, said
-        assert "Traceback" not in said.err
+        assert "Traceback" not in said.err and "secret" not in said.err
+
+
+def test_a_restore_says_what_the_backup_lacks(shell: Shell, data: Path, tmp_path: Path) -> None:
+    """With exit code 1, as the backup did: what there is has been restored all the same."""
+    shell.ok("backup", str(tmp_path / "backup"), "--data-dir", str(data))
+    manifest = tmp_path / "backup" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"lacking": ["ab" * 32]}))
+    for form in ([], ["--json"]):
+        new = tmp_path / f"new{len(form)}"
+        said = shell("restore", str(tmp_path / "backup"), "--data-dir", str(new), *form)
+        assert said.code == 1 and str(new) in said.out, said
+        assert f"1 blobs are missing or damaged, such as {'ab' * 32}" in said.err.replace("\n", ""), said
+        assert (new / "headwater.db").is_file()

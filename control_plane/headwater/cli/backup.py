@@ -53,9 +53,7 @@ def backup(
         ]
         if outside:
             out.print(f"Not in it, since they are elsewhere: {', '.join(outside)}", markup=False)
-    if made.lacking:
-        err.print(f"{len(made.lacking)} blobs are missing or damaged, such as {made.lacking[0]}: see docs/backup.md")
-        raise typer.Exit(1)
+    _exit_if_lacking(made)
 
 
 def restore(
@@ -76,9 +74,14 @@ def restore(
         raise HeadwaterError(str(error)) from error
     if json:
         _as_json(data_dir, made)
-        return
+    else:
+        _tell_restored(data_dir, made)
+    _exit_if_lacking(made)
+
+
+def _tell_restored(folder: Path, made: "Manifest") -> None:
     out.print(
-        f"{data_dir}: {len(made.files)} files, {size(made.size)}, as of {made.made_at:%Y-%m-%d %H:%M} UTC", markup=False
+        f"{folder}: {len(made.files)} files, {size(made.size)}, as of {made.made_at:%Y-%m-%d %H:%M} UTC", markup=False
     )
     if made.database == "postgresql":
         out.print("The database is on PostgreSQL: restore its dump before the first start.")
@@ -87,6 +90,13 @@ def restore(
             f"It was at {at}. Boxes look for it at the names of their invitations: keep names and ports.", markup=False
         )
     out.print("Revoked, disabled or withdrawn since then? It is not any more: see docs/backup.md.")
+
+
+def _exit_if_lacking(made: "Manifest") -> None:
+    """Name a blob that the database needs and the backup has not, if there is one, and exit with 1."""
+    if made.lacking:
+        err.print(f"{len(made.lacking)} blobs are missing or damaged, such as {made.lacking[0]}: see docs/backup.md")
+        raise typer.Exit(1)
 
 
 def _as_json(folder: Path, made: "Manifest") -> None:

@@ -34,6 +34,7 @@ _ARRIVALS = 5_000  # waiting for a worker: a fleet that comes back at once
 _PAYLOAD_BYTES = 65_536  # the largest Hello is a few kilobytes
 _ARRIVALS_AT_ONCE = 32  # in one transaction
 _COMPLAIN_EVERY_S = 10.0
+_BUSY_MOST_S = 60.0  # so long arrivals wait for the database: the broker keeps them, and a last will comes only once
 
 Arrival = devices.Registration | devices.Sign
 Acknowledge = Callable[[aiomqtt.Message], None]
@@ -177,7 +178,7 @@ class MqttGate:
         """Write all of them together; if that fails, each alone, so that none is lost for another's sake."""
         try:
             if read:
-                await patiently(lambda: devices.arrive(self.world, [arrival for arrival, _ in read]))
+                await self._written([arrival for arrival, _ in read])
             self.tally.taken += len(read)
         except Exception as error:  # as above; the device's next Sync asks for what is missing
             if len(read) > 1 and not isinstance(error, Busy):
@@ -189,6 +190,17 @@ class MqttGate:
                 self.tally.failed += len(read)
                 kind = "hello" if isinstance(read[0][0], devices.Registration) else "presence"
                 log.exception("%s of %s was lost, and %d more", kind, read[0][0].device, len(read) - 1)
+
+    async def _written(self, arrivals: Sequence[Arrival]) -> None:
+        """Write them, however often the database must be asked within a minute; at last raise `Busy`."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + _BUSY_MOST_S
+        while True:
+            try:
+                return await patiently(lambda: devices.arrive(self.world, arrivals))
+            except Busy:
+                if clock() >= until:
+                    raise
 
     def _complain(self, message: aiomqtt.Message, error: Exception) -> None:
         """Count it, and log it if the last such line is not too fresh: a mad device must not fill the disk."""

@@ -25,8 +25,8 @@ class Devices(Protocol):
     async def get(self, device: DeviceId, *, lock: bool = False) -> Device | None:
         """Read one; with `lock` nobody else changes it until the transaction ends."""
 
-    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
-        """Read many at once; those that are not there are left out."""
+    async def several(self, devices: Collection[DeviceId], *, lock: bool = False) -> dict[DeviceId, Device]:
+        """Read many at once; those that are not there are left out. `lock` takes them in order of id."""
 
     async def save(self, device: Device) -> None:
         """Insert, or replace."""
@@ -124,6 +124,9 @@ class Tasks(Protocol):
 
     async def get(self, task: TaskId, *, lock: bool = False) -> TaskRecord | None:
         """Read one."""
+
+    async def lock(self, tasks: Collection[TaskId]) -> None:
+        """Let nobody else change these until the transaction ends; in order of id, so that nobody waits in a circle."""
 
     async def of_round(self, run: RunId, number: int) -> tuple[TaskRecord, ...]:
         """List a round's, in selection order."""

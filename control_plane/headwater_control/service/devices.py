@@ -87,9 +87,9 @@ async def presence(world: World, device: DeviceId, online: bool, epoch: int, seq
 
 
 async def arrive(world: World, arrivals: Sequence[Registration | Sign]) -> None:
-    """Take in many of both in their order, in one transaction: a fleet that comes back costs few commits."""
+    """Take in many of both, each device's in order, in one transaction: a fleet that comes back costs few commits."""
     async with work(world) as unit:
-        for arrival in arrivals:
+        for arrival in sorted(arrivals, key=lambda arrival: arrival.device):  # so that replicas never deadlock
             if isinstance(arrival, Registration):
                 await _register(world, unit, arrival)
             else:
@@ -127,16 +127,20 @@ async def _sign(world: World, unit: Work, sign: Sign) -> None:
 
 
 async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, ...]]]) -> None:
-    """Take in many heartbeats at once; ring the devices that are behind, unknown, or have changed, to come and sync."""
+    """Take in many heartbeats at once; ring the devices that are unknown, changed, behind or ahead, to come and sync.
+
+    One that is behind has missed something, or is about to hear of it. One that is ahead was told it by a database that
+    is lost, and ignores all it is told until both agree.
+    """
     progress = [(beat.device, line) for beat, lines in beats for line in lines]
     async with work(world) as unit:
         known = await unit.tx.devices.several({beat.device for beat, _ in beats})
         for beat, _ in beats:
             device = known.get(beat.device)
-            if device is None or beat.revision < device.revision or not device.hello_hash.startswith(beat.hello):
+            if device is None or beat.revision != device.revision or not device.hello_hash.startswith(beat.hello):
                 unit.ring(beat.device, device.revision if device else 0)
             unit.fleet_changed |= device is not None and not device.online
-        if progress:  # tasks before devices, as everywhere: see docs/adr/0003-store.md
+        if progress:  # tasks before devices: see docs/adr/0003-store.md
             await unit.tx.tasks.note(progress, world.clock.now())
         await unit.tx.devices.touch([beat for beat, _ in beats])
     if progress:

@@ -189,7 +189,8 @@ async def list_invites(world: World) -> tuple[Invite, ...]:
 async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, world: World) -> str:
     """Enrol a box, or say why it may not be; the audit log has either."""
     device, now = record.device, world.clock.now()
-    standing = await unit.tx.members.standing(device, lock=True)
+    entered = await unit.tx.members.standing(device, lock=True)
+    standing = entered or await _presumed(unit.tx, device, world)
     before = await unit.tx.members.certificates(device)
     asked_before = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
     enabled = standing is not None and standing.disabled_at is None
@@ -197,14 +198,15 @@ async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, worl
     if asked_before and enabled and not withdrawn and not too_often(before, now):
         await unit.tx.members.certify(record)
         return ""
-    if problem := unusable(found, now) or occupied(found, device, standing):
-        if worth_telling(times := world.refusals.count(found.id)):
+    dead, taken = unusable(found, now), occupied(found, device, standing)
+    if problem := dead or taken:
+        if worth_telling(times := world.refusals.count(found.id, "" if dead else device)):
             unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, problem, times)))
         return problem
     used, now_stands = admitted(found, device, standing, now)
     await unit.tx.invites.save(used)
     await unit.tx.members.save(now_stands)
-    if standing is None and await unit.tx.members.certificates(device):  # there was no row to lock
+    if entered is None and await unit.tx.members.certificates(device):  # there was no row to lock
         raise Conflict(f"another box was enrolled as {device} just now: choose another id")
     await unit.tx.members.revoke(device, now)  # the box that this one takes the place of
     await unit.tx.members.certify(record)
@@ -214,6 +216,15 @@ async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, worl
     else:
         unit.deeds.append(deed("device.replace", device, _former(before, standing), admission))
     return ""
+
+
+async def _presumed(tx: Transaction, device: DeviceId, world: World) -> Standing | None:
+    """Give the standing of a box that was enrolled after the backup that this database comes from, and is in again.
+
+    Without labels: those that it tells are its own word.
+    """
+    known = await tx.devices.get(device) if world.settings.first_revision else None
+    return Standing(device, known.registered_at) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +238,10 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the audit log tells of one that was refused; `times` counts those of the invitation that it folds."""
+    """What the audit log tells of one that was refused; `times` counts those that it folds.
+
+    They are the invitation's, or, if the id was taken, those that aimed at the same one.
+    """
 
     invite: str
     reason: str

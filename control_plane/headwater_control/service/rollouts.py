@@ -35,10 +35,11 @@ async def start(world: World, version: VersionId, labels: Labels = ()) -> Rollou
     try:
         async with work(world) as unit:
             found = await find_version(unit.tx, version)
-            devices = await unit.tx.devices.matching(labels)
-            if not devices:
+            reached = [device.id for device in await unit.tx.devices.matching(labels)]
+            if not reached:
                 wanted = ", ".join(f"{key}={value}" for key, value in labels) or "any label"
                 raise Invalid(f"no registered device has {wanted}: `headwater device list` shows their labels")
+            devices = await unit.tx.devices.several(reached, lock=True)  # before deployments: docs/adr/0003-store.md
             earlier = await unit.tx.rollouts.all(found.model)
             rollout = Rollout(
                 id=RolloutId(world.ids.new("rollout")),
@@ -49,7 +50,7 @@ async def start(world: World, version: VersionId, labels: Labels = ()) -> Rollou
                 state=RolloutState.RUNNING,
                 created_at=now,
             )
-            records = [await supersede(unit.tx, device.id, rollout, now) for device in devices]
+            records = [await supersede(unit.tx, device, rollout, now) for device in devices]
             await unit.tx.rollouts.add(rollout, records)
             for record in records:
                 unit.deploy(spell_deployment(record, found, world.settings.tolerance))
@@ -87,6 +88,8 @@ async def cancel(world: World, rollout: RolloutId) -> Rollout:
         must_reach(found.labels, f"rollout {rollout} goes beyond that")
         if found.state is RolloutState.CANCELLED:
             return found
+        reached = {record.device for record in await tx.rollouts.deployments(rollout)}
+        await tx.devices.several(reached, lock=True)  # before deployments: docs/adr/0003-store.md
         deployments = await tx.rollouts.deployments(rollout)
         if settled(found, deployments).state is not RolloutState.RUNNING:
             raise Conflict(f"rollout {rollout} has completed: roll another version out instead")

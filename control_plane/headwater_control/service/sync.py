@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from headwater_wire.eras import next_era
-from headwater_wire.ids import DeviceId
+from headwater_wire.ids import DeviceId, TaskId
 from headwater_wire.messages import Evaluated, Failed, Progress, Rejected, SyncAnswer, SyncRequest, TaskReport
 
 from headwater_control.core.fleet import Beat, Device
@@ -28,12 +28,19 @@ async def syncs(world: World, requests: Sequence[SyncRequest]) -> tuple[SyncAnsw
     """Do so for many devices in one transaction: a fleet that comes back at once costs few commits."""
     now = world.clock.now()
     async with work(world) as unit:
-        # Read first: a revision older than the rest of the answer heals, a newer one would hide what it lacks.
-        known = await unit.tx.devices.several({request.device for request in requests})
+        # Tasks, devices, deployments, as everywhere: see docs/adr/0003-store.md. Locked first, a device is told a
+        # revision that says neither more nor less than the rest of its answer.
+        await unit.tx.tasks.lock({task for request in requests for task in _named(request)})
+        known = await unit.tx.devices.several({request.device for request in requests}, lock=True)
         answers = [await _answer(world, unit, request, known.get(request.device), now) for request in requests]
         beats = [Beat(each.device, each.epoch, each.revision, now) for each in requests if each.device in known]
-        await unit.tx.devices.touch(beats)  # tasks before devices
+        await unit.tx.devices.touch(beats)
     return tuple(answers)
+
+
+def _named(request: SyncRequest) -> set[TaskId]:
+    """Name the tasks that a request may change."""
+    return {report.task for report in request.reports} | {held.task for held in request.held}
 
 
 async def _answer(world: World, unit: Work, request: SyncRequest, device: Device | None, now: datetime) -> SyncAnswer:
@@ -67,11 +74,10 @@ async def _answer(world: World, unit: Work, request: SyncRequest, device: Device
 
 
 async def _agreed(unit: Work, device: Device, shown: int) -> int:
-    """Give the device's revision; one that shows a later one was told it by a database that is lost: an era begins."""
+    """Give a locked device's revision; one that shows a later one was told it by a lost database: an era begins."""
     if not device.revision < shown < _NO_REVISION:
         return device.revision
-    locked = await unit.tx.devices.get(device.id, lock=True) or device
-    begun = replace(locked, revision=max(locked.revision, next_era(shown)))
+    begun = replace(device, revision=next_era(shown))
     await unit.tx.devices.save(begun)
     return begun.revision
 

@@ -33,6 +33,26 @@ async def test_several_devices_are_read_at_once(store: Store) -> None:
         assert await tx.devices.several([]) == {}
 
 
+async def test_several_devices_are_locked_at_once(store: Store) -> None:
+    """They are read as they are then, and nobody else changes them until the transaction ends."""
+    names = [DeviceId(name) for name in ("b", "a", "nobody", "a")]
+    async with store.write() as tx:
+        for name in ("a", "b", "c"):
+            await tx.devices.save(device(name))
+
+    async def count_one_more() -> None:
+        async with store.write() as tx:
+            found = await tx.devices.several(names, lock=True)
+            assert list(found) == ["a", "b"]
+            await asyncio.sleep(0)
+            for known in found.values():
+                await tx.devices.save(replace(known, revision=known.revision + 1))
+
+    await asyncio.gather(*(count_one_more() for _ in range(8)))
+    async with store.read() as tx:
+        assert [found.revision for found in await tx.devices.matching()] == [8, 8, 0]
+
+
 async def test_devices_match_by_all_labels_in_order_of_id(store: Store) -> None:
     """Every label must be there with its value; ids sort by bytes, as everywhere else."""
     both, one = (("gpu", "yes"), ("site", "north")), (("site", "north"),)

@@ -3,14 +3,16 @@
 import asyncio
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from headwater_control.core.runs import TaskState
-from headwater_control.ports import AlreadyExists, Store
+from headwater_control.ports import AlreadyExists, Busy, Store
 from headwater_wire.ids import DeviceId, RunId, TaskId
 from headwater_wire.messages import Metrics, Phase, Progress
 
 from tests.support.rows import BOX, RUN, add_training, blob, later, round_, task
+from tests.support.stores import Opener
 
 ONE = TaskId("t1")
 METRICS = Metrics(
@@ -54,6 +56,22 @@ async def test_a_task_has_an_id_of_its_own_a_round_and_a_device(store: Store) ->
                 await tx.tasks.add([stray])
     async with store.read() as tx:
         assert [found.id for found in await tx.tasks.of_round(RUN, 1)] == ["t1", "t3"]
+
+
+async def test_locked_tasks_are_nobody_elses_until_the_end(opener: Opener, tmp_path: Path) -> None:
+    """Another transaction waits to change one; those that are not there, and repetition, change nothing."""
+    async with opener(tmp_path, wait_s=0.2) as store:
+        async with store.write() as tx:
+            await add_training(tx)
+            await tx.tasks.add([task("t1"), task("t2", 1)])
+        async with store.write() as outer:
+            await outer.tasks.lock([TaskId("t2"), TaskId("nobody"), ONE, ONE])
+            await outer.tasks.lock([])
+            with pytest.raises(Busy):
+                async with store.write() as inner:
+                    await inner.tasks.close(ONE, TaskState.FAILED, at=later(1))
+        async with store.write() as tx:
+            assert await tx.tasks.close(ONE, TaskState.FAILED, at=later(1))
 
 
 async def test_a_device_is_told_its_open_tasks(store: Store) -> None:

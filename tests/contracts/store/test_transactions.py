@@ -35,6 +35,7 @@ from tests.support.stores import Opener
 
 CHANGES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
     "devices.get": lambda tx: tx.devices.get(BOX, lock=True),
+    "devices.several": lambda tx: tx.devices.several([BOX], lock=True),
     "devices.save": lambda tx: tx.devices.save(device()),
     "devices.touch": lambda tx: tx.devices.touch([Beat(BOX, 1, 1, NOW)]),
     "devices.raise_revision": lambda tx: tx.devices.raise_revision([BOX]),
@@ -52,6 +53,7 @@ CHANGES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
     "runs.save_round": lambda tx: tx.runs.save_round(round_(2)),
     "tasks.add": lambda tx: tx.tasks.add([task("t2")]),
     "tasks.get": lambda tx: tx.tasks.get(TaskId("t1"), lock=True),
+    "tasks.lock": lambda tx: tx.tasks.lock([TaskId("t1"), TaskId("none")]),
     "tasks.close": lambda tx: tx.tasks.close(TaskId("t1"), TaskState.FAILED, at=NOW),
     "tasks.note": lambda tx: tx.tasks.note([(BOX, Progress(TaskId("t1"), Phase.TRAINING))], NOW),
     "tasks.add_bytes_down": lambda tx: tx.tasks.add_bytes_down(TaskId("t1"), 1),

@@ -5,12 +5,13 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from alembic.runtime.migration import MigrationContext
 from headwater_control.backup import BadBackup, restore, take
 from headwater_control.backup.restore import noted
 from headwater_control.config import BadSetting, Settings
@@ -18,10 +19,16 @@ from headwater_control.core.runs import RunSpec
 from headwater_control.datadir import claimed
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.edges.store import open_store
+from headwater_control.edges.store.engines import parsed
+from headwater_control.edges.store.migrate import migrate
 from headwater_control.service import runs
+from headwater_control.service.workspace import clear
 from headwater_control.service.world import World
 from headwater_wire import durable
 from headwater_wire.ids import RunId
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from tests.control_plane.service.driver import step
 from tests.fakes.world import MODEL, Box, fake_world, import_digits
@@ -152,6 +159,64 @@ async def test_a_missing_and_a_damaged_blob_are_named(control: Running, tmp_path
         assert note is not None and note.lacking == (first, second)
 
 
+@pytest.mark.parametrize("at", ["the first blob", "the last blob"])
+async def test_a_control_plane_that_starts_while_blobs_are_copied_spoils_the_backup(
+    control: Running, tmp_path: Path, at: str
+) -> None:
+    """It empties its work folder, the pins too: what was deleted meanwhile may be missing, so the backup is none."""
+
+    def start(done: int, total: int) -> None:
+        if at == "the first blob" or done == total:
+            clear(control.data / "work")
+
+    with pytest.raises(BadBackup, match=r"was emptied while the backup was taken.*take it again"):
+        await take(control.settings, tmp_path / "backup", on_bytes=start)
+    assert not (tmp_path / "backup").exists()
+
+
+async def test_a_control_plane_that_starts_while_the_database_is_copied_spoils_the_backup(
+    control: Running, tmp_path: Path
+) -> None:
+    """Every blob would count as missing, and the backup as complete."""
+
+    async def start() -> None:
+        while not (tmp_path / "backup" / "headwater.db").exists():  # noqa: ASYNC110 (a file, not an event)
+            await asyncio.sleep(0)
+        clear(control.data / "work")
+
+    with pytest.raises(BadBackup, match="was emptied while the backup was taken"):
+        await asyncio.gather(take(control.settings, tmp_path / "backup"), start())
+    assert not (tmp_path / "backup").exists()
+
+
+def test_what_a_killed_backup_pinned_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Else deleted blobs would take up their room until the control plane's next start."""
+
+    async def one(name: str, on_bytes: Callable[[int, int], None]) -> None:
+        await take(Settings(data_dir=str(tmp_path / "data")), tmp_path / name, on_bytes=on_bytes)
+
+    async def make() -> None:
+        async with running(tmp_path / "data"):
+            pass
+
+    asyncio.run(make())
+    child = os.fork()
+    if child == 0:
+        asyncio.run(one("killed", lambda _done, _total: os._exit(9)))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [place.name[:7] for place in (tmp_path / "data" / "work").iterdir()] == ["backup-"]
+    asyncio.run(one("backup", lambda _done, _total: None))
+    assert not list((tmp_path / "data" / "work").iterdir())
+
+
+async def test_two_backups_at_once_leave_each_other_their_pins(control: Running, tmp_path: Path) -> None:
+    """Both are whole."""
+    names = ("one", "other")
+    made = await asyncio.gather(*(take(control.settings, tmp_path / name) for name in names))
+    assert [each.lacking for each in made] == [(), ()]
+
+
 async def test_nothing_is_overwritten(control: Running, tmp_path: Path) -> None:
     """Neither by a backup nor by a restore, nor does either leave half of one behind."""
     await take(control.settings, tmp_path / "backup")
@@ -262,3 +327,50 @@ async def test_beside_postgresql_everything_else_is_backed_up(tmp_path: Path) ->
     assert (made.database, made.lacking) == ("postgresql", ())
     assert {Path(entry.path).name for entry in made.files} > live
     assert not (tmp_path / "backup" / "headwater.db").exists()
+
+
+async def test_a_database_of_another_release_on_postgresql_is_not_touched(tmp_path: Path) -> None:
+    """The control plane that serves from it would not start again if its tables were changed."""
+    (tmp_path / "data" / "keys").mkdir(parents=True)
+    settings = Settings(data_dir=str(tmp_path / "data"))
+    async with fresh_database() as url:
+        for revision, words in ((None, "has no tables of Headwater's"), ("0009", "is at revision '0009'")):
+            if revision is not None:
+                await migrate(parsed(url), revision)
+            with pytest.raises(BadBackup, match=f"{words}.*: take it with the Headwater that serves"):
+                await take(replace(settings, database=url), tmp_path / "backup")
+            assert not (tmp_path / "backup").exists()
+            assert await revision_of(url) == revision
+
+
+async def test_a_backup_can_be_opened_by_the_release_that_took_it(tmp_path: Path) -> None:
+    """The copy of SQLite's file is brought to its tables; the file itself stays what the older one can open."""
+    (tmp_path / "data" / "keys").mkdir(parents=True)
+    live, copy = (f"sqlite:///{tmp_path / name / 'headwater.db'}" for name in ("data", "backup"))
+    await migrate(parsed(live), "0009")
+    await take(Settings(data_dir=str(tmp_path / "data")), tmp_path / "backup")
+    assert await revision_of(live) == "0009"
+    async with open_store(copy, migrates=False) as store, store.read() as tx:
+        assert await tx.devices.matching() == ()
+
+
+async def revision_of(url: str) -> str | None:
+    """Tell which revision a database is at; None: it has no tables."""
+    engine = create_async_engine(parsed(url), poolclass=NullPool)
+    async with engine.connect() as connection:
+        return await connection.run_sync(lambda made: MigrationContext.configure(made).get_current_revision())
+
+
+async def test_a_database_that_cannot_be_opened_is_a_sentence(control: Running, tmp_path: Path) -> None:
+    """Whatever the driver raises for it, without the URL, which has the password."""
+    async with fresh_database() as url:
+        elsewhere = make_url(url).set(database="none", username="postgres", password="secret")
+    for database in (
+        elsewhere.render_as_string(hide_password=False),  # which the server refuses
+        "postgresql://hw:secret@127.0.0.1:1/headwater",
+        f"postgresql://hw:secret@/headwater?host={tmp_path}",
+    ):
+        with pytest.raises(BadBackup, match=r"can't be opened: .*is it running\?") as caught:
+            await take(replace(control.settings, database=database), tmp_path / "backup")
+        assert "secret" not in str(caught.value)
+        assert not (tmp_path / "backup").exists()

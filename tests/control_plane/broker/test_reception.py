@@ -1,6 +1,7 @@
 """How connections come in: in turn with all other work, on every address of a name, and to nothing if they must."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from contextlib import ExitStack
@@ -43,6 +44,49 @@ async def test_a_name_is_listened_on_at_each_of_its_addresses_by_one_port() -> N
         with pytest.raises(OSError):
             async with reception("localhost", port, asyncio.Protocol, backlog=1, tls=None, handshake_s=1.0):
                 pass
+
+
+@pytest.mark.parametrize("missing", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+async def test_a_name_whose_other_address_this_machine_has_not_is_listened_on(
+    monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    """As "localhost" where the kernel has no IPv6, or it is switched off; to have neither address raises OSError."""
+    places = [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    found = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in places]
+
+    class WithoutIpv6(socket.socket):
+        def __init__(self, family: int = -1, *given: int) -> None:
+            if family == socket.AF_INET6 and missing == errno.EAFNOSUPPORT:
+                raise OSError(missing, "no IPv6")
+            super().__init__(family, *given)
+
+        def bind(self, address: object, /) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(missing, "no IPv6")
+            super().bind(address)  # type: ignore[arg-type]
+
+    made: list[asyncio.Protocol] = []
+
+    def factory() -> asyncio.Protocol:
+        made.append(asyncio.Protocol())
+        return made[-1]
+
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        return list(found)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    with monkeypatch.context() as here:
+        here.setattr(socket, "socket", WithoutIpv6)
+        async with reception("localhost", 0, factory, backlog=1, tls=None, handshake_s=1.0) as port:
+            here.undo()
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: bool(made), "it came in")
+            writer.close()
+    monkeypatch.setattr(socket, "socket", WithoutIpv6)
+    del found[1]
+    with pytest.raises(OSError, match="no IPv6"):
+        async with reception("localhost", 0, asyncio.Protocol, backlog=1, tls=None, handshake_s=1.0):
+            pass
 
 
 async def test_who_never_shakes_hands_is_let_go_and_keeps_nobody_waiting() -> None:

@@ -3,14 +3,16 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 
 import aiomqtt
 import pytest
 from headwater_control.core.fleet import Device
+from headwater_control.gates.gathering import TRIES
 from headwater_control.gates.mqtt import MqttGate
 from headwater_control.link import Link
-from headwater_control.ports import Ring
+from headwater_control.ports import Busy, Ring, Store, Transaction
 from headwater_control.service import runs
 from headwater_control.service.world import World
 from headwater_wire import convert
@@ -25,6 +27,25 @@ from tests.support.brokers import device, ruled_broker
 from tests.support.waiting import until
 
 BOX = DeviceId("box-7")
+
+
+@dataclass
+class Crowded:
+    """A store that is busy so often."""
+
+    store: Store
+    left: int
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a view."""
+        return self.store.read()
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction, or don't."""
+        if self.left:
+            self.left -= 1
+            raise Busy("too many at once")
+        return self.store.write()
 
 
 @pytest.fixture
@@ -170,6 +191,19 @@ async def test_what_fails_in_a_service_is_logged_and_the_next_message_is_taken(
         await client.publish(up(BOX, "hello"), hello(), qos=1)
         await until(lambda: gate.tally.taken == 1, "the next is taken")
     assert f"hello of {BOX} was lost" in caplog.text
+
+
+async def test_a_last_will_waits_for_a_database_that_is_busy_for_long(gate: MqttGate, world: World) -> None:
+    """It comes only once: acknowledged before it is written, the device would count as online for long."""
+    async with device(gate.link, BOX) as client:
+        await client.publish(up(BOX, "hello"), hello(), qos=1)
+        await until(lambda: gate.tally.taken == 1, "hello is taken")
+        gate.world = replace(world, store=Crowded(world.store, TRIES + 1))
+        gone = fleet.Presence(online=False, epoch=1, seq=9)
+        await client.publish(up(BOX, "presence"), gone.SerializeToString(), qos=1)
+        await until(lambda: gate.tally.taken == 2, "it is taken")
+    found = await known(world)
+    assert found is not None and not found.online and gate.tally.failed == 0
 
 
 async def test_the_gate_comes_back_when_the_broker_does(world: World) -> None:

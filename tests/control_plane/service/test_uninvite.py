@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from headwater_control.core.audit import Caller, Entry
 from headwater_control.core.authority import Principal, Role
-from headwater_control.core.identity import KEPT, InviteState
+from headwater_control.core.identity import KEPT, InviteState, worth_telling
 from headwater_control.service import audit, enrolment
 from headwater_control.service.authority import acting
 from headwater_control.service.caller import calling
 from headwater_control.service.coordinator import HEAL_EVERY_S
 from headwater_control.service.errors import Conflict, Forbidden, NotFound
+from headwater_control.service.refusals import Refusals
 from headwater_control.service.world import World
 
 from tests.control_plane.service.coordinating import coordinating
@@ -123,3 +124,27 @@ async def test_a_dead_invitation_does_not_fill_the_audit_log(world: World) -> No
         await box.enroll(other)
     times = [json.loads(entry.after)["times"] for entry in await told(world, "device.enroll-refused")]
     assert times == [1, 2, 4, 8, 16, 32, 64, 1]
+
+
+async def test_the_audit_log_says_which_boxes_an_invitation_was_aimed_at(world: World) -> None:
+    """Each box whose place was to be taken is told of when it was tried first, however often another was."""
+    for name in ("box-1", "box-2"):
+        await Stranger(world, name).enroll((await enrolment.invite(world, ttl=HOUR))[1])
+    secret = (await enrolment.invite(world, uses=9, ttl=HOUR))[1]
+    for name in ("box-1", "box-1", "box-1", "box-2"):
+        with pytest.raises(Forbidden, match=f"there is a device '{name}' already"):
+            await Stranger(world, name).enroll(secret)
+    found = [(entry.subject, json.loads(entry.after)["times"]) for entry in await told(world, "device.enroll-refused")]
+    assert found == [("box-1", 1), ("box-1", 2), ("box-2", 1)]
+
+
+def test_an_invitation_that_is_aimed_at_a_whole_fleet_does_not_fill_the_audit_log() -> None:
+    """Beyond a hundred boxes they are counted together, in whatever order they are tried."""
+    refusals = Refusals()
+    entries = [
+        number
+        for _ in range(3)
+        for number in range(20_000)
+        if worth_telling(refusals.count("invite-1", f"box-{number}"))
+    ]
+    assert set(range(100)) <= set(entries) and len(entries) < 350

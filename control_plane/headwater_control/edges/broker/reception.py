@@ -5,6 +5,7 @@ milliseconds each, would then come before whatever else the loop has to do, agai
 """
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -14,6 +15,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 _NO_ROOM_S = 0.2  # without a file or memory for one more, until the next is tried
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # IPv6 that the kernel lacks, or that is switched off
 
 
 @asynccontextmanager
@@ -87,19 +89,34 @@ class _Door:
 
 
 async def _listening(host: str, port: int, backlog: int, parts: AsyncExitStack) -> list[socket.socket]:
-    """Bind every address of `host`, with the same port."""
+    """Bind every address of `host` that this machine has, with the same port; raise `OSError` if it has none."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
+    lacking: list[OSError] = []
     for family, kind, protocol, _, place in dict.fromkeys(found):
-        each = socket.socket(family, kind, protocol)
-        parts.callback(each.close)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            with suppress(OSError):
-                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         at = made[0].getsockname()[1] if made and not port else place[1]
-        each.bind((place[0], at, *place[2:]))
+        try:
+            each = _bound(socket.socket(family, kind, protocol), (place[0], at, *place[2:]), parts)
+        except OSError as error:  # "localhost" is often ::1 too where there is no IPv6
+            if error.errno not in _NO_FAMILY:
+                raise
+            log.info("%s has the address %s, which this machine can't listen on: %s", host, place[0], error.strerror)
+            lacking.append(error)
+            continue
         each.listen(backlog)
         each.setblocking(False)
         made.append(each)
+    if not made and lacking:
+        raise lacking[0]
+    return made
+
+
+def _bound(made: socket.socket, place: tuple[Any, ...], parts: AsyncExitStack) -> socket.socket:
+    """Give a socket its address, and leave to `parts` to close it; raise `OSError`."""
+    parts.callback(made.close)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if made.family == socket.AF_INET6:
+        with suppress(OSError):
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind(place)
     return made

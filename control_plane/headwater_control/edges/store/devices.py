@@ -62,11 +62,13 @@ class SqlDevices:
         row = await self._rows.one(_QUERY.where(_C.id == device), lock=lock)
         return None if row is None else Device(*row)
 
-    async def several(self, devices: Collection[DeviceId]) -> dict[DeviceId, Device]:
-        """Read many at once; those that are not there are left out."""
+    async def several(self, devices: Collection[DeviceId], *, lock: bool = False) -> dict[DeviceId, Device]:
+        """Read many at once; those that are not there are left out. `lock` takes them in order of id."""
         found: dict[DeviceId, Device] = {}
         for among in _among(devices):
-            found.update({DeviceId(row.id): Device(*row) for row in await self._rows.all(_QUERY.where(among))})
+            query = _QUERY.where(among).order_by(_C.id)
+            rows = (await self._rows.lock(query)).all() if lock else await self._rows.all(query)
+            found.update({DeviceId(row.id): Device(*row) for row in rows})
         return found
 
     async def save(self, device: Device) -> None:

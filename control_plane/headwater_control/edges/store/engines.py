@@ -38,7 +38,7 @@ def parsed(url: str) -> URL:
     """Read the setting, and name the driver; raise `UnusableUrl`."""
     try:
         given = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         raise UnusableUrl("the database setting is not a URL") from None  # it may hold a password: don't repeat it
     if given.get_backend_name() == "postgresql":
         return given.set(drivername="postgresql+asyncpg")

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -12,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from headwater_control.ports import Busy
@@ -35,6 +34,19 @@ class UnknownRevision(Exception):
         self.head = head
 
 
+class OtherRevision(Exception):
+    """A database whose tables are not those of this release, where nothing may be changed."""
+
+    def __init__(self, found: str | None, head: str) -> None:
+        super().__init__(
+            f"the database is at revision {found!r}, and this Headwater's is {head!r}"
+            if found
+            else "the database has no tables of Headwater's"
+        )
+        self.found = found
+        self.head = head
+
+
 async def migrate(url: URL, revision: str = "head") -> None:
     """Run what is missing up to `revision`, in one transaction; raise `UnknownRevision`, or `Busy` if out of reach."""
     on_sqlite = url.get_backend_name() == "sqlite"
@@ -49,6 +61,18 @@ async def migrate(url: URL, revision: str = "head") -> None:
         raise Busy(f"the database can't be reached: {error}") from error
     finally:
         await engine.dispose()
+
+
+async def require_current(engine: AsyncEngine) -> None:
+    """Change nothing; raise `OtherRevision` unless the tables are this release's, or `Busy` if out of reach."""
+    try:
+        async with engine.connect() as connection:
+            found = await connection.run_sync(_revision)
+    except OSError as error:
+        raise Busy(f"the database can't be reached: {error}") from error
+    head = ScriptDirectory.from_config(config()).get_current_head() or ""
+    if found != head:
+        raise OtherRevision(found, head)
 
 
 def config(connection: sa.Connection | None = None) -> Config:
@@ -95,10 +119,15 @@ def _on_sqlite(connection: sa.Connection, revision: str) -> None:
 def _upgrade(connection: sa.Connection, revision: str) -> None:
     settings = config(connection)
     script = ScriptDirectory.from_config(settings)
-    found: Any = MigrationContext.configure(connection).get_current_revision()
+    found = _revision(connection)
     head = script.get_current_head() or ""
     known = {each.revision for each in script.walk_revisions()}
     if found is not None and found not in known:
         raise UnknownRevision(connection.engine.url.render_as_string(hide_password=True), found, head)
     if found != (head if revision == "head" else revision):
         command.upgrade(settings, revision)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    found: str | None = MigrationContext.configure(connection).get_current_revision()
+    return found

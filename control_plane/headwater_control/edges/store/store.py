@@ -16,7 +16,7 @@ from headwater_control.edges.store.devices import SqlDevices
 from headwater_control.edges.store.engines import Engines, make_private, opened, parsed
 from headwater_control.edges.store.finished import finished
 from headwater_control.edges.store.members import SqlInvites, SqlMembers
-from headwater_control.edges.store.migrate import migrate
+from headwater_control.edges.store.migrate import migrate, require_current
 from headwater_control.edges.store.models import SqlModels
 from headwater_control.edges.store.rollouts import SqlRollouts
 from headwater_control.edges.store.rows import Rows, translated
@@ -89,16 +89,17 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, wait_s: float = 10.0) -> AsyncIterator[SqlStore]:
+async def open_store(url: str, *, wait_s: float = 10.0, migrates: bool = True) -> AsyncIterator[SqlStore]:
     """Open `sqlite:///path` or `postgresql://…`, bring its tables up to date, and close it at the end.
 
     `wait_s` bounds every wait for a lock or a connection: then comes `Busy`.
     Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
+    Unless it `migrates` it leaves the tables as they are, and raises `OtherRevision` if they are not up to date.
     """
     where = parsed(url)
     make_private(where)
     async with opened(where, wait_s) as engines:
-        await migrate(engines.writing.url)
+        await (migrate(engines.writing.url) if migrates else require_current(engines.reading))
         yield SqlStore(engines)
 
 

@@ -1,6 +1,6 @@
 """The table and repository of tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
 
@@ -54,6 +54,7 @@ _C = _TABLE.c
 _DEVICE = SQLModel.metadata.tables["device"]
 _FIELDS = [field.name for field in fields(TaskRecord) if field.name != "delta"]
 _OPEN = _C.state == TaskState.OPEN.value
+_IDS_PER_STATEMENT = 1_000  # both databases bind at most 32 thousand values
 
 
 class SqlTasks:
@@ -72,6 +73,13 @@ class SqlTasks:
         """Read one."""
         row = await self._rows.one(sa.select(_TABLE).where(_C.id == task), lock=lock)
         return None if row is None else _task(row)
+
+    async def lock(self, tasks: Collection[TaskId]) -> None:
+        """Let nobody else change these until the transaction ends; in order of id, so that nobody waits in a circle."""
+        ids = sorted(set(tasks))
+        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+            some = ids[start : start + _IDS_PER_STATEMENT]
+            await self._rows.lock(sa.select(_C.id).where(_C.id.in_(some)).order_by(_C.id))
 
     async def of_round(self, run: RunId, number: int) -> tuple[TaskRecord, ...]:
         """List a round's, in selection order."""
