@@ -28,7 +28,7 @@ test: $(STAMP) ## the suite, in five minutes (ARGS="-k broker")
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 long: $(STAMP) ## whole fleets with bad links, bad data, kills and a storm, and samples of simulate and durability
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m long $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m long $(shell grep -rl --include='test_*.py' pytest.mark.long tests) $(ARGS)
 
 parity: .venv-parity/.installed ## the compiler against PyTorch
 	.venv-parity/bin/pytest -n auto tests/parity $(ARGS)

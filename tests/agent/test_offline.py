@@ -5,11 +5,14 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 from headwater_wire.codecs import write_delta
 
 from tests.fakes.agent_bundle import offered
 from tests.fakes.agent_gateway import ScriptedGateway, serving
 from tests.fakes.agent_home import AgentProcess, Home, until
+
+pytestmark = pytest.mark.long
 
 ELEMENTS = 300_000
 SHORT = {"HEADWATER_CONTROL_PLANE__PATIENCE_S": "2"}

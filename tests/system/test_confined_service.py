@@ -19,6 +19,8 @@ from tests.support import units
 from tests.support.fleet import Fleet, fleet, import_digits, start_reproducible
 from tests.support.waiting import until_now
 
+pytestmark = pytest.mark.long
+
 UNIT, CONTROL = "headwater-agent.service", "headwater-control.service"
 
 

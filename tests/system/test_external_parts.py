@@ -11,6 +11,8 @@ from tests.support.postgres import fresh_database
 from tests.support.secure_mosquitto import secure_mosquitto
 from tests.support.waiting import until_now
 
+pytestmark = pytest.mark.long
+
 CONTROL_STEPS = ("control.delta.committed", "control.collecting", "control.merging")
 
 

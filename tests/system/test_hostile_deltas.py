@@ -27,6 +27,8 @@ from tests.support.standin import EXAMPLES, Ended, Standin
 from tests.support.waiting import until
 from tests.support.wide_model import save_wide_model
 
+pytestmark = pytest.mark.long
+
 SIDE = 4
 ELEMENTS = SIDE * SIDE
 COLUMNS = (Column("x", "float32", (SIDE,)), Column("label", "float32", (SIDE,)))

@@ -15,8 +15,11 @@ from typing import Self
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from tests.support.waiting import until_now
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 SECTION = "## Your own model and your own csv in ten minutes"

@@ -25,6 +25,8 @@ from tests.fakes.world import MODEL, Box, fake_world, import_digits
 from tests.support import stores
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 BOXES, TARGET, ROUNDS, SHIPMENTS = 30, 5, 4, 12
 V1, SITE_A = VersionId("digits-1"), (("site", "a"),)
 # PostgreSQL looks for a deadlock after a second; whoever waits for less never meets its verdict.
