@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE_TESTS := $(addprefix tests/agent/training/,test_engines.py test_native_engine.py test_confined_worker.py test_resume.py)
 
-.PHONY: help install demo test long parity light native test-aarch64 check format protos bench storm bench-training fuzz fuzz-import durability simulate clean
+.PHONY: help install demo test long parity light native test-aarch64 check format protos bench storm bench-training fuzz fuzz-import step-ca durability simulate clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -84,6 +84,12 @@ fuzz: $(STAMP) ## a million inputs against all that reads a stranger's bytes, an
 fuzz-import: $(STAMP) ## a minute of random and hostile models against the importer
 	$(BIN)/python -m tests.fuzz_import $(ARGS)
 
+step-ca: $(STAMP) ## certificates from a real step-ca, built of Debian's golang-github-smallstep-certificates-dev
+	@command -v go >/dev/null && test -d /usr/share/gocode/src/github.com/smallstep/certificates || { \
+		echo "It needs Debian's packages: apt-get install golang-go golang-github-smallstep-certificates-dev"; exit 1; }
+	GO111MODULE=off GOPATH=/usr/share/gocode go build -o .step-ca/step-ca tests/step_ca/main.go
+	STEP_CA=.step-ca/step-ca $(BIN)/pytest tests/step_ca $(ARGS)
+
 durability: $(STAMP) ## death, and a disk's refusal, at every durable call of a task and a round: about an hour
 	$(BIN)/python -m tests.durability $(ARGS)
 	LARGE=1 $(BIN)/pytest -q tests/system/test_large_merge.py
@@ -95,4 +101,4 @@ simulate: $(STAMP) ## so many simulated histories of a fleet, each decided by a 
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) --agents $(AGENTS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-parity .venv-native .aarch64 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-parity .venv-native .aarch64 .step-ca .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,21 +13,13 @@ import numpy as np
 from headwater.records import Round
 
 from tests.support.fleet import Fleet, fleet
+from tests.support.noise import NOISE_TOML, save_noise
 from tests.support.wide_model import save_wide_model
 
 DEVICES = 8
 SIDE = 1000  # SIDE × SIDE parameters
 ROUNDS = 12
 _CHUNK = 256 * 1024
-_DATASET = """\
-[datasets.noise]
-format = "npz"
-path = "noise.npz"
-[datasets.noise.columns.x]
-source = "x"
-[datasets.noise.columns.label]
-source = "y"
-"""
 
 
 def main() -> None:
@@ -67,13 +59,10 @@ def _rounds(folder: Path, *, secure: bool) -> tuple[Round, ...]:
 
 
 def _add_boxes(made: Fleet) -> None:
-    random = np.random.default_rng(0)
     for number in range(1, DEVICES + 1):
         device = f"box-{number}"
-        (made.folder / device).mkdir(parents=True)
-        x = random.standard_normal((8, SIDE)).astype(np.float32)
-        np.savez(made.folder / device / "noise.npz", x=x, y=x)
-        made.add(device, _DATASET, engine="constant")
+        save_noise(made.folder / device, SIDE)
+        made.add(device, NOISE_TOML, engine="constant")
     made.wait_registered()
 
 

@@ -1,18 +1,19 @@
 """The command line: headwater-agent enroll | run | status | spool | pause | resume | doctor | check-config | config."""
 
 import argparse
-import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from headwater_wire import durable
 
 from headwater_agent import circumstances, owner
 from headwater_agent.config import Config, load
 from headwater_agent.edges.inventory import agent_version
 from headwater_agent.settings import BadSetting
 
-_THE_DISK_S = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _EXAMPLE = """\
 example, as agent.toml:
   [agent]
@@ -49,7 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BadSetting as error:
         print(f"headwater-agent: {error}", file=sys.stderr)
         sys.exit(2)
-    options.command(config, options)
+    try:
+        try:
+            options.command(config, options)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has had enough, as `head` has
+        # docs.python.org/3/library/signal.html#note-on-sigpipe: the flush at exit must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _run(config: Config, options: argparse.Namespace) -> None:
@@ -88,7 +97,7 @@ def _first(error: Exception) -> Exception:
 
 def _told(error: Exception, config: Config) -> str:
     """Say where, if the system didn't: a disk that refuses to sync names no file."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in _THE_DISK_S:
+    if isinstance(error, OSError) and error.filename is None and durable.refused(error):
         return f"{error.strerror}, in {config.agent.state_dir}: make room there, or look after its disk"
     return str(error)
 
@@ -150,6 +159,8 @@ def _inquire(config: Config, options: argparse.Namespace) -> None:
 
     try:
         sys.exit(inquiry.answered(config, options))
+    except BrokenPipeError:
+        raise
     except (AgentError, OSError, ValueError) as error:
         print(f"headwater-agent: {error}", file=sys.stderr)
         sys.exit(1)

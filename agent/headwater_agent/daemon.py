@@ -2,23 +2,24 @@
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from signal import SIGHUP, SIGINT, SIGTERM
 
 from headwater_wire.manifest import Manifest
 from headwater_wire.messages import Blob
+from headwater_wire.signals import heard
 from headwater_wire.systemd import Notifier
 
-from headwater_agent.clerk import Clerk, Contact
+from headwater_agent.clerk import Clerk
 from headwater_agent.config import Address, Config, TrainingConfig
 from headwater_agent.core import maintenance, novelty
 from headwater_agent.core.conditions import MB
 from headwater_agent.core.course import credited
 from headwater_agent.core.events import ConditionsChanged, Connected, Event
 from headwater_agent.core.session import Box, Session, Stage
-from headwater_agent.core.status import Reach, describe
+from headwater_agent.core.status import Reach, describe, reach_of
 from headwater_agent.core.telling import needed, sync_request
 from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.edges.alone import alone
@@ -31,7 +32,7 @@ from headwater_agent.edges.footprint import let_go_of_code
 from headwater_agent.edges.inventory import LocalRegistrar, agent_version
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.link import Link
-from headwater_agent.edges.maintenance import MaintenanceFile
+from headwater_agent.edges.maintenance import MaintenanceFile, instant
 from headwater_agent.edges.membership import membership
 from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.readings import Reader
@@ -58,13 +59,12 @@ class _Stopped(Exception):
 
 async def run(config: Config, environment: Mapping[str, str]) -> None:
     """Be an agent until SIGTERM or SIGINT; SIGHUP has the datasets looked over again."""
-    loop = asyncio.get_running_loop()
     stop, look = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, look.set)
     notifier = Notifier(environment)
-    async with agent(config, notifier.status) as (link, shell, surveyor, watch, effects, renewing):
+    async with AsyncExitStack() as lives:
+        lives.enter_context(heard({SIGTERM: stop.set, SIGINT: stop.set, SIGHUP: look.set}))
+        parts = await lives.enter_async_context(agent(config, notifier.status))
+        link, shell, surveyor, watch, effects, renewing = parts
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -82,7 +82,7 @@ async def run(config: Config, environment: Mapping[str, str]) -> None:
                 await stop.wait()
                 notifier.stopping()
                 await _leave_checkpoints(shell, effects)
-                loop.call_later(_INSIST_S, _insist, running)
+                asyncio.get_running_loop().call_later(_INSIST_S, _insist, running)
                 raise _Stopped
         except* _Stopped:
             _log.info("headwater-agent %s stops", config.agent.id)
@@ -119,10 +119,16 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 await shell.deliver(event)
 
             def reach() -> Reach:
-                return contact.reach(_where(member.broker), _where(member.gateway), connected=link.connected)
+                return reach_of(
+                    shell.session.time,
+                    _where(member.broker),
+                    _where(member.gateway),
+                    connected=link.connected,
+                    at_s=asyncio.get_running_loop().time(),
+                    wall_s=time.time(),
+                )
 
             def changed(session: Session) -> None:
-                contact.note(session.time)
                 if _shown(session) != shown[0]:
                     shown[0] = _shown(session)
                     tell(", ".join(f"{held.task.id} {held.stage}" for held in session.held) or "idle")
@@ -142,7 +148,11 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 keepalive_s=config.control_plane.keepalive_s,
             )
             how = config.conditions
-            watch = Watch(how.wanted, _reader(config).read, link, deliver, how.every_s)
+            read = Reader(state, how.metered, how.zone).read
+            held = MaintenanceFile(state)
+            watch = Watch(
+                how.wanted, read, link, deliver, how.every_s, lambda: maintenance.objection(held.read(), now=instant())
+            )
             surveyor = Surveyor(config.datasets, fingerprint, journal, worker, link, deliver)
             await surveyor.recall()
             await watch.begin()
@@ -159,7 +169,7 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
             spool, session = FolderSpool(state), await journal.load(box)
             session = credited(session, {held.task.id: await spool.reached(held.task.id) for held in session.held})
             shell = Shell(session, journal, changed)
-            shown, contact = [_shown(shell.session)], Contact(shell.session.time)
+            shown = [_shown(shell.session)]
             for problem in journal.problems:
                 _log.error("%s; the next Sync heals what was lost", problem)
                 tell(problem)
@@ -176,11 +186,15 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 link=link,
                 journal=journal,
                 datasets={dataset.name: dataset for dataset in config.datasets},
-                request=lambda: sync_request(shell.session, epoch=link.epoch, hello_hash=link.hello_hash),
+                request=lambda: sync_request(
+                    shell.session, epoch=link.epoch, hello_hash=link.hello_hash, hello=link.unknown
+                ),
                 needed=lambda ended: needed(shell.session, ended),
                 wanted=lambda bundle: _wanted(config.training, bundle),
                 policy=config.policy,
+                counted=surveyor.examples,
                 thrift=config.training.thrift,
+                unsuited=lambda: watch.unmet("network"),
                 allowance=DailyAllowance(state, int(how.upload_mb_a_day * MB)) if how.upload_mb_a_day else None,
             )
             clerk = Clerk(
@@ -204,17 +218,6 @@ async def _leave_checkpoints(shell: Shell, effects: Effects) -> None:
         async with asyncio.timeout(_LEAVE_S):
             await shell.deliver(ConditionsChanged("the agent stops"))
             await effects.trainings.ended()
-
-
-def _reader(config: Config) -> Reader:
-    """Say how the box is looked at."""
-    how, held = config.conditions, MaintenanceFile(config.agent.state_dir)
-    return Reader(
-        config.agent.state_dir,
-        how.metered,
-        how.zone,
-        lambda: maintenance.objection(held.read(), now_ms=int(time.time() * 1000)),
-    )
 
 
 def _enclosure(config: Config) -> Enclosure:
@@ -265,4 +268,4 @@ async def _look_again(look: asyncio.Event, surveyor: Surveyor) -> None:
     while True:
         await look.wait()
         look.clear()
-        surveyor.again()
+        surveyor.anew()

@@ -7,19 +7,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import random
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from headwater_wire import manifest
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, ModelName, TaskId
 from headwater_wire.manifest import Manifest
-from headwater_wire.messages import Blob, Deployment, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
+from headwater_wire.messages import Blob, Deployment, Metrics, Offer, Phase, Progress, SyncAnswer, SyncRequest, Task
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.backoff import delay_s
-from headwater_agent.core.policy import Policy, bundle_objection, delta_objection
+from headwater_agent.core.guard import Guard
+from headwater_agent.core.policy import Floor, Policy, bundle_objection, delta_objection
+from headwater_agent.installs import Installs
+from headwater_agent.patience import Patience
 from headwater_agent.ports import (
     Allowance,
     Cache,
@@ -30,22 +32,20 @@ from headwater_agent.ports import (
     Journal,
     Shelf,
     Spool,
-    Unavailable,
     Uplink,
     Worker,
 )
-from headwater_agent.ration import Ration, UsedUp
+from headwater_agent.ration import PutOff, Ration
+from headwater_agent.survey import examine
 from headwater_agent.thrift import Thrift
 from headwater_agent.training import protocol
 from headwater_agent.trainings import Trainings
 
-CHECK_ATTEMPTS = 3
-CHECK_S = 600.0
+PROTECT_S = 1800.0  # of a delta as large as a box may have, on a slow disk
+UNPROTECTED = "its delta can't be clipped as policy.clip_norm asks: why, stands in the box's log"
 UPLOADS_AT_ONCE = 2
 ALLOWANCE_S = 600.0  # how long an upload that is put off to the next day sleeps at a time: clocks are set
-NUDGES_APART_S = 0.2
-_IN_TURN = {Phase.FETCHING: Phase.ACCEPTED, Phase.UPLOADING: Phase.SPOOLED}
-_T = TypeVar("_T")
+NETWORK_S = 15.0  # likewise one that waits for another network
 _log = logging.getLogger(__name__)
 
 
@@ -53,10 +53,9 @@ _log = logging.getLogger(__name__)
 class Effects:
     """Performs commands. Cancelling `perform` ends what it does, the child included.
 
-    `live` says of the tasks being worked on what the session doesn't know; `request` and `needed` look into the
-    session as it was last saved, `needed` past an install that has ended since; `wanted` names the blobs of a bundle
-    that the engine reads; `chance` draws from [0, 1) for the
-    jitter of the pauses.
+    `request` and `needed` look into the session as it was last saved, `needed` past an install that has ended since;
+    `wanted` names the blobs of a bundle that the engine reads; `counted` tells a dataset's examples, None if it is not
+    surveyed; `chance` draws from [0, 1) for the jitter of the pauses.
     """
 
     uplink: Uplink
@@ -71,18 +70,21 @@ class Effects:
     needed: Callable[[Deployment | None], frozenset[Digest]]
     wanted: Callable[[Manifest], tuple[Blob, ...]]
     policy: Policy = field(default_factory=Policy)
+    counted: Callable[[str], int | None] = lambda dataset: None
     thrift: Thrift = field(default_factory=Thrift)
     allowance: Allowance | None = None  # None: as much as there is
+    unsuited: Callable[[], str] = lambda: ""  # why the network is none for deltas now; empty: it is one
     chance: Callable[[], float] = random
-    live: dict[TaskId, Progress] = field(default_factory=dict)
     _named: dict[Digest, frozenset[Digest]] = field(default_factory=dict)  # by the bundle whose manifest names them
-    _nudged_s: float = float("-inf")
-    _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    patience: Patience = field(init=False)
+    installs: Installs = field(init=False)
     trainings: Trainings = field(init=False)
     _uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
 
     def __post_init__(self) -> None:
-        """Train in the worker."""
+        """Train, check and wait with what was given."""
+        self.patience = Patience(self.link, self.chance)
+        self.installs = Installs(self.shelf, self.cache, self.worker, self.patience)
         self.trainings = Trainings(self.worker)
 
     async def perform(self, command: do.Command) -> on.Event | None:
@@ -101,10 +103,10 @@ class Effects:
             case do.Discard(task_id):
                 crashpoint("agent.receipt")
                 await self.spool.discard(task_id)
+            case do.FetchVersion(deployment):
+                return await self._installing(deployment, self.installs.fetch(deployment))
             case do.Install(deployment):
-                event = await self._install(deployment)
-                await self._prune(self.needed(deployment))
-                return event
+                return await self._installing(deployment, self.installs.install(deployment))
             case do.PauseTraining(task_id):
                 self.trainings.pause(task_id)
             # The shell has cancelled what it was doing, perhaps a moment after it spooled its delta.
@@ -117,22 +119,23 @@ class Effects:
         return None
 
     @property
+    def live(self) -> dict[TaskId, Progress]:
+        """Say of the tasks being worked on what the session doesn't know."""
+        return self.patience.live
+
+    @property
     def uploading(self) -> frozenset[TaskId]:
         """Name the tasks whose deltas are being sent now, not those that wait for the control plane."""
         live = self.live.values()
         return frozenset(told.task for told in live if told.phase is Phase.UPLOADING and not told.waiting_for)
 
     def nudge(self) -> None:
-        """End the pauses between attempts, since the control plane seems to be back; a flood of nudges is one."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._nudged_s < NUDGES_APART_S:
-            return
-        self._nudged_s = now_s
-        self._nudged.set()
-        self._nudged.clear()
+        """End the pauses between attempts, since the control plane seems to be back."""
+        self.patience.nudge()
 
     async def _sync(self) -> on.Event:
-        request, answer = await self._patiently(self._ask, "sync")
+        request, answer = await self.patience.insist(self._ask, "sync")
+        self.link.known(request.hello_hash, is_known=not answer.hello_wanted)
         if answer.epoch > self.link.epoch:  # this box was wiped, or set back
             await self.journal.jump_epoch(answer.epoch)
             if self.link.epoch:
@@ -145,11 +148,13 @@ class Effects:
 
     async def _fetch(self, task: Task) -> on.Event:
         try:
-            self._show(Progress(task.id, Phase.FETCHING))
-            if task.plan.train and (free := await self.spool.free_bytes()) < task.base.size:
+            self.patience.show(Progress(task.id, Phase.FETCHING))
+            copies = 2 if self.policy.limits(task.dataset).floor.clip_norm else 1  # as it was trained, and protected
+            if task.plan.train and (free := await self.spool.free_bytes()) < copies * task.base.size:
                 return on.FetchFailed(
                     task.id,
-                    f"this device can't store the delta: {task.base.size} bytes, and {free} are free on its disk",
+                    f"this device can't store the delta: {copies * task.base.size} bytes, and {free} are free on its "
+                    "disk",
                 )
             await self._bring(task)
             await self._prune(self.needed(None) | {task.bundle.digest, task.base.digest})
@@ -173,10 +178,17 @@ class Effects:
 
     async def _attempt(self, task: Task, attempt: int, wish: asyncio.Event) -> on.Event:
         delta_path = self.spool.work_path(task.id, attempt)
+        limits = self.policy.limits(task.dataset)
+        guard = Guard(limits.floor, task.plan, self.counted(task.dataset))
         try:
-            self._show(Progress(task.id, Phase.TRAINING))
-            files, limits = await self._bring(task), self.policy.limits(task.dataset)
-            if refused := bundle_objection(limits, files.model):
+            self.patience.show(Progress(task.id, Phase.TRAINING))
+            files = await self._bring(task)
+            if guard.count is None and limits.floor != Floor():
+                card = await examine(self.worker, self.datasets[task.dataset])
+                if card.problem:
+                    return on.TrainingRefused(task.id, attempt, f"dataset {card.name!r} can't be used: {card.problem}")
+                guard = replace(guard, count=card.examples)
+            if refused := bundle_objection(limits, files.model) or guard.objection(task.dataset):
                 return on.TrainingRefused(task.id, attempt, refused)
             if wish.is_set():
                 return on.Paused(task.id, attempt)
@@ -192,10 +204,18 @@ class Effects:
                 checkpoints=self.thrift.checkpoints(self.spool.checkpoints(task.id)),
                 max_minutes=limits.max_minutes,
             )
-            reply = await self.trainings.run(job, limits.max_minutes, wish, lambda step: self._step(task.id, step))
-            return await self._trained(task, attempt, delta_path, reply)
+            clock = asyncio.get_running_loop().time
+            began_s = clock()
+            reply = await self.trainings.run(
+                job, limits.max_minutes, wish, lambda step: self._step(task.id, step, guard)
+            )
+            if isinstance(reply, protocol.Trained):
+                reply = replace(reply, metrics=guard.told(reply.metrics, clock() - began_s))
+                return await self._trained(task, attempt, delta_path, reply, files.elements)
+            return self._ended(task, attempt, guard, reply)
         except Died as error:
-            return on.WorkerDied(task.id, attempt, str(error), await self.spool.reached(task.id))
+            why = _told(task, guard, str(error))
+            return on.WorkerDied(task.id, attempt, why, await self.spool.reached(task.id))
         except (Gone, Malformed, Damaged) as error:
             return on.TrainingBroke(task.id, attempt, str(error))
         except OSError as error:
@@ -205,22 +225,48 @@ class Effects:
             with suppress(OSError):  # swept at the next start
                 delta_path.unlink(missing_ok=True)
 
-    async def _trained(self, task: Task, attempt: int, delta_path: Path, reply: protocol.Reply) -> on.Event:
+    async def _trained(
+        self, task: Task, attempt: int, source: Path, reply: protocol.Trained, elements: int
+    ) -> on.Event:
+        """Spool the delta of a training, clipped and blurred first by another child if the owner asks for that."""
+        floor = self.policy.limits(task.dataset).floor
+        if (reply.delta is not None) != task.plan.train:
+            return on.TrainingBroke(task.id, attempt, "the worker answered with Trained, not as was asked")
+        if reply.delta is None:
+            return on.Scored(task.id, attempt, reply.metrics)
+        if not floor.clip_norm:
+            return await self._spooled(task, attempt, source, reply.delta, reply.metrics)
+        crashpoint("agent.unprotected")
+        guarded = self.spool.work_path(task.id, attempt, guarded=True)
+        try:
+            job = protocol.Protect(str(source), str(guarded), elements, task.plan.codec, floor)
+            async with asyncio.timeout(PROTECT_S):
+                answer = await self.worker.run(job, lambda step: None)
+            if isinstance(answer, protocol.Protected):
+                return await self._spooled(task, attempt, guarded, answer.delta, reply.metrics)
+            _log.warning("task %s: its delta was not protected: %s", task.id, answer)
+            return on.TrainingBroke(task.id, attempt, UNPROTECTED)  # not in words that the delta's author may choose
+        except TimeoutError:
+            return on.TrainingBroke(task.id, attempt, f"protecting its delta took longer than {PROTECT_S:g} s")
+        finally:
+            with suppress(OSError):  # swept at the next start
+                guarded.unlink(missing_ok=True)
+
+    async def _spooled(self, task: Task, attempt: int, source: Path, delta: Blob, metrics: Metrics) -> on.Event:
+        if refused := delta_objection(self.policy.limits(task.dataset), delta.size):
+            return on.TrainingRefused(task.id, attempt, refused)
+        crashpoint("agent.trained")
+        await self.spool.adopt(task.id, source, delta)
+        return on.Trained(task.id, attempt, delta, metrics)
+
+    def _ended(self, task: Task, attempt: int, guard: Guard, reply: protocol.Reply) -> on.Event:
         match reply:
-            case protocol.Trained(metrics, None) if not task.plan.train:
-                return on.Scored(task.id, attempt, metrics)
-            case protocol.Trained(metrics, delta) if delta is not None and task.plan.train:
-                if refused := delta_objection(self.policy.limits(task.dataset), delta.size):
-                    return on.TrainingRefused(task.id, attempt, refused)
-                crashpoint("agent.trained")
-                await self.spool.adopt(task.id, delta_path, delta)
-                return on.Trained(task.id, attempt, delta, metrics)
             case protocol.Stopped():
                 return on.Paused(task.id, attempt)
             case protocol.Refused(reason):
-                return on.TrainingRefused(task.id, attempt, reason)
+                return on.TrainingRefused(task.id, attempt, _told(task, guard, reason))
             case protocol.Broke(reason):
-                return on.TrainingBroke(task.id, attempt, reason)
+                return on.TrainingBroke(task.id, attempt, _told(task, guard, reason))
         return on.TrainingBroke(task.id, attempt, f"the worker answered with {type(reply).__name__}, not as was asked")
 
     async def _upload(self, command: do.Upload) -> on.Event:
@@ -229,9 +275,11 @@ class Effects:
         ration = Ration(self.allowance, delta.size)
 
         async def attempt() -> on.Event:
+            if why := self.unsuited():  # also of one that was cut short when the network changed
+                raise PutOff(why)
             try:
                 path = await self.spool.open(task.id, delta)
-                self._show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
+                self.patience.show(Progress(task.id, Phase.UPLOADING, 0, delta.size))
                 receipt = await self.uplink.upload(
                     offer, path, lambda sent: self._sent(task.id, sent, delta.size), ration.take
                 )
@@ -244,9 +292,9 @@ class Effects:
         try:
             while True:
                 await self._allowed(task.id, ration)
-                with suppress(UsedUp):
+                with suppress(PutOff):
                     async with self._uploads:
-                        return await self._patiently(attempt, what, final=(Damaged, UsedUp), of=task.id)
+                        return await self.patience.insist(attempt, what, final=(Damaged, PutOff), of=task.id)
         except Damaged as error:
             _log.warning("task %s: what it had trained is lost: %s", task.id, error)
             return on.SpoolLost(task.id, command.attempt, str(error))
@@ -254,68 +302,39 @@ class Effects:
             self.live.pop(task.id, None)
 
     async def _allowed(self, task: TaskId, ration: Ration) -> None:
-        """Wait until the day has room for an upload: it is put off, and stays spooled."""
-        while wait_s := await ration.wait_s():
-            why = "the device: its uploads of today are used up (conditions.upload_mb_a_day)"
-            self._show(Progress(task, Phase.SPOOLED, waiting_for=why))
+        """Wait until the network suits and the day has room for an upload: it is put off, and stays spooled."""
+        while True:
+            if why := self.unsuited():
+                wait_s = NETWORK_S
+            elif wait_s := await ration.wait_s():
+                why = "its uploads of today are used up (conditions.upload_mb_a_day)"
+            else:
+                return
+            self.patience.show(Progress(task, Phase.SPOOLED, waiting_for=f"the device: {why}"))
             await asyncio.sleep(min(wait_s, ALLOWANCE_S))
 
-    async def _install(self, wanted: Deployment) -> on.Event:
-        model, version = wanted.model, wanted.version
-        what = f"the install of {version}"
-        try:
-            shelved = await self.shelf.find(model, version, wanted.onnx)
-            if shelved is None:
-                onnx = await self._patiently(lambda: self.cache.get(wanted.onnx, durably=True), what, final=Gone)
-            else:
-                onnx = shelved
-            reference = await self._patiently(lambda: self.cache.get(wanted.reference, durably=False), what, final=Gone)
-            crashpoint("agent.install.fetched")
-            if problem := await self._check(protocol.Check(str(onnx), str(reference), wanted.tolerance)):
-                return on.InstallFailed(model, wanted.generation, problem)
-            if shelved is None:
-                await self.shelf.put(model, version, onnx)
-            await self.shelf.activate(model, version)
-            crashpoint("agent.install.linked")
-            return on.Installed(model, wanted.generation)
-        except Gone as error:
-            return on.InstallFailed(model, wanted.generation, f"the control plane does not have it: {error}")
-        except OSError as error:
-            return on.InstallFailed(model, wanted.generation, f"this device can't store it: {error.strerror or error}")
-
-    async def _check(self, job: protocol.Check) -> str:
-        """Say what is wrong with a version; nothing, if it computes what it should."""
-        how = ""
-        for _ in range(CHECK_ATTEMPTS):
-            try:
-                async with asyncio.timeout(CHECK_S):
-                    reply = await self.worker.run(job, lambda step: None)
-            except Died as error:
-                how = str(error)
-                continue
-            except TimeoutError:
-                return f"checking it took longer than {CHECK_S:g} s"
-            match reply:
-                case protocol.Checked(problem):
-                    return problem
-                case protocol.Refused(reason) | protocol.Broke(reason):
-                    return reason
-                case _:
-                    return f"the worker answered the check with {type(reply).__name__}"
-        return f"checking it ended the worker {CHECK_ATTEMPTS} times, the last time so: {how}"
+    async def _installing(self, wanted: Deployment, part: Awaitable[on.Event]) -> on.Event:
+        """Do a part of an install; what it has brought is dropped once that is at its end."""
+        event = await part
+        if not isinstance(event, on.VersionFetched):
+            await self._prune(self.needed(wanted))
+        return event
 
     async def _bring(self, task: Task) -> "_Files":
         what = f"task {task.id}"
-        bundle = await self._patiently(lambda: self.cache.get(task.bundle, durably=True), what, final=Gone, of=task.id)
+
+        async def bring(blob: Blob, *, durably: bool) -> Path:
+            return await self.patience.insist(
+                lambda: self.cache.get(blob, durably=durably), what, final=Gone, of=task.id
+            )
+
+        bundle = await bring(task.bundle, durably=True)
         description = manifest.parse(await asyncio.to_thread(bundle.read_bytes))
         named = self.wanted(description)
         self._named[task.bundle.digest] = frozenset(blob.digest for blob in named)
-
-        async def bring(blob: Blob, *, durably: bool) -> Path:
-            return await self._patiently(lambda: self.cache.get(blob, durably=durably), what, final=Gone, of=task.id)
-
         blobs = [(blob.digest, str(await bring(blob, durably=True))) for blob in named]
-        return _Files(description.model, bundle, tuple(blobs), await bring(task.base, durably=False))
+        base = await bring(task.base, durably=False)
+        return _Files(description.model, description.elements, bundle, tuple(blobs), base)
 
     async def _prune(self, needed: frozenset[Digest]) -> None:
         """Drop what nobody needs; a bundle that is needed needs what it names."""
@@ -325,53 +344,27 @@ class Effects:
         except OSError as error:
             _log.warning("the cache can't be tidied up: %s", error)
 
-    async def _patiently(
-        self,
-        attempt: Callable[[], Awaitable[_T]],
-        what: str,
-        *,
-        final: type[Exception] | tuple[type[Exception], ...] = (),
-        of: TaskId | None = None,
-    ) -> _T:
-        """Try until it works, with full-jitter pauses that end early when the control plane is known to be back."""
-        count = 0
-        while True:
-            try:
-                return await attempt()
-            except final:
-                raise
-            except (Unavailable, Gone) as error:
-                wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
-                pause_s = wish_s or delay_s(count, chance=self.chance())
-                # Who is told when to come back only waits for its turn.
-                _log.log(logging.INFO if count < 3 or wish_s is not None else logging.WARNING, "%s: %s", what, error)
-                shown = self.live.get(of) if of else None
-                if shown:  # who was told to come back later waits for its turn: that is no lack of progress
-                    phase = _IN_TURN.get(shown.phase, shown.phase) if wish_s is not None else shown.phase
-                    self._show(replace(shown, phase=phase, waiting_for=f"the control plane: {error}"[:200]))
-                count += 1
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await (self._nudged.wait() if wish_s is None else asyncio.Event().wait())
-            if shown:
-                self.live[shown.task] = shown
-
-    def _step(self, task: TaskId, step: protocol.Stepped) -> None:
+    def _step(self, task: TaskId, told: protocol.Stepped, guard: Guard) -> None:
         if not self.live.get(task, Progress(task, Phase.ACCEPTED)).steps:
             crashpoint("agent.training")
-        self.live[task] = Progress(task, Phase.TRAINING, step.step, step.steps, step.loss)
+        self.live[task] = Progress(task, Phase.TRAINING, *guard.step(told.step, told.steps, told.loss))
 
     def _sent(self, task: TaskId, sent: int, size: int) -> None:
         self.live[task] = Progress(task, Phase.UPLOADING, sent, size)
 
-    def _show(self, progress: Progress) -> None:
-        self.live[progress.task] = progress
-        self.link.pulse()
+
+def _told(task: Task, guard: Guard, reason: str) -> str:
+    """Give what the training child said in words, as far as it may leave the box; the log has it in any case."""
+    told = guard.words(reason)
+    if told != reason:
+        _log.warning("task %s: %.2000s", task.id, reason)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
     model: ModelName
+    elements: int
     manifest: Path
     blobs: tuple[tuple[Digest, str], ...]
     base: Path

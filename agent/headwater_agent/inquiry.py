@@ -4,16 +4,16 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headwater_agent.clerk import LONGEST_S, lock_of, paused
+from headwater_agent.clerk import LONGEST_S, lock_of, short
 from headwater_agent.config import Config
-from headwater_agent.edges.console import NobodyThere, ask
-from headwater_agent.edges.maintenance import MaintenanceFile
+from headwater_agent.core.maintenance import objection
+from headwater_agent.edges.console import Hangs, NobodyThere, ask
+from headwater_agent.edges.maintenance import MaintenanceFile, instant
 
 _SPAN = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -58,12 +58,12 @@ def spool(config: Config, *, as_json: bool) -> int:
 
 def pause(config: Config, *, for_s: float | None, reason: str, as_json: bool) -> int:
     """Have nothing trained, for a time or until it is resumed; also if no agent runs now."""
-    request = {"ask": "pause", "for_s": for_s, "reason": reason}
+    request = {"ask": "pause", "for_s": for_s, "reason": short(reason)}
 
     def alone() -> dict[str, Any]:
-        lock = lock_of(request, now_ms=_now_ms())
+        lock = lock_of(request, now=instant())
         MaintenanceFile(config.agent.state_dir).write(lock)
-        return {"paused": paused(lock, now_ms=_now_ms())}
+        return {"paused": objection(lock, now=instant())}
 
     _show(_asked(config, request, alone), lambda told: iter([told["paused"]]), as_json=as_json)
     return 0
@@ -98,6 +98,9 @@ def _asked(config: Config, request: dict[str, Any], alone: Callable[[], dict[str
         told: dict[str, Any] = ask(config.agent.state_dir, request)
     except NobodyThere:
         told = alone()
+    except Hangs as error:
+        what = f"the {request['ask']} may still take effect once it goes on"
+        raise Hangs(f"{error}; {what}: see headwater-agent status, or restart it") from error
     return told
 
 
@@ -177,12 +180,8 @@ def _ago(seconds: float) -> str:
 
 
 def _paused(state: Path) -> str:
-    return paused(MaintenanceFile(state).read(), now_ms=_now_ms())
+    return objection(MaintenanceFile(state).read(), now=instant())
 
 
 def _files(state: Path) -> list[Path]:
     return sorted((state / "spool").glob("*.delta"))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

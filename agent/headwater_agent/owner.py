@@ -32,8 +32,7 @@ def read_policy(section: Section, declared: tuple[str, ...]) -> Policy:
 def described(policy: Policy, datasets: tuple[str, ...]) -> Iterator[str]:
     """Say what tasks may do, for a person: a line for each dataset, and for the box, that something is limited of."""
     for dataset in datasets:
-        used = policy.allow_datasets is None or dataset in policy.allow_datasets
-        if limits := "; ".join(_limited(policy.limits(dataset))) if used else "no task may use it":
+        if limits := "; ".join(_limited(policy.limits(dataset))) if policy.lets_use(dataset) else "no task may use it":
             yield f"policy for {dataset}: {limits}"
     models = policy.general.models
     if models is not None:

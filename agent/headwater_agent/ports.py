@@ -14,10 +14,14 @@ from headwater_agent.training.protocol import Job, Reply, Stepped
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A dataset as it was inspected when it had this fingerprint."""
+    """A dataset as it was inspected when it had this fingerprint.
+
+    With `tries` the inspection was begun so often and never ended; its card says what that would be taken for.
+    """
 
     fingerprint: str
     card: DatasetCard
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Cache(Protocol):
     """Blobs by digest, on this box's disk."""
 
     async def get(self, blob: Blob, *, durably: bool) -> Path:
-        """Fetch what is missing of a blob, check its SHA-256, give its place."""
+        """Fetch what is missing of a blob, check its SHA-256, give its place; raise `Gone` if another keeps coming."""
 
     async def prune(self, keep: Collection[Digest]) -> None:
         """Delete all others, but for unfinished ones that a fetch is working on."""
@@ -93,8 +97,8 @@ class Cache(Protocol):
 class Spool(Protocol):
     """Deltas between their training and their receipt."""
 
-    def work_path(self, task: TaskId, attempt: int) -> Path:
-        """Name a place on the spool's file system for an unfinished delta."""
+    def work_path(self, task: TaskId, attempt: int, *, guarded: bool = False) -> Path:
+        """Name a place on the spool's file system for an unfinished delta; `guarded`: where none that trains writes."""
 
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
         """Take a finished delta over, durably, instead of checkpoints; raise `Damaged` if it is not what was said."""
@@ -170,6 +174,13 @@ class Downlink(Protocol):
     @property
     def hello_hash(self) -> str:
         """Tell the SHA-256 of the registration published last."""
+
+    @property
+    def unknown(self) -> Hello | None:
+        """Tell that registration itself, unless the control plane is known to have it."""
+
+    def known(self, hello_hash: str, *, is_known: bool) -> None:
+        """Hear whether the control plane has the registration of this hash."""
 
 
 class Registrar(Protocol):

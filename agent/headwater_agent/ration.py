@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from headwater_agent.ports import AgentError, Allowance
 
 
-class UsedUp(AgentError):
-    """The day has no room for an upload, which is put off."""
+class PutOff(AgentError):
+    """The day has no room for an upload, or its owner wants another network for it."""
 
 
 @dataclass
@@ -25,9 +25,9 @@ class Ration:
         return await asyncio.to_thread(self.allowance.wait_s, self.size)
 
     async def take(self) -> None:
-        """Count the upload; raise `UsedUp` if another one took the day's room meanwhile."""
+        """Count the upload; raise `PutOff` if another one took the day's room meanwhile."""
         if self.allowance is None or self._taken:
             return
         if await asyncio.to_thread(self.allowance.take, self.size):
-            raise UsedUp("another upload took what was left of the day")
+            raise PutOff("another upload took what was left of the day")
         self._taken = True

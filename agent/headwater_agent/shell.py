@@ -62,7 +62,7 @@ class Shell:
                     if isinstance(event, on.Synced | on.Connected | on.Rung):
                         effects.nudge()
         except asyncio.CancelledError:
-            await asyncio.shield(self._remember(stand_down(self.session)))
+            await asyncio.shield(self._remember(stand_down(self.session, at_s=loop.time())))
             raise
 
     async def _remember(self, session: Session) -> None:
@@ -167,7 +167,7 @@ def _key(command: do.Command) -> Hashable:
             return "spool", task.id
         case do.Discard(task_id) | do.Drop(task_id):
             return "spool", task_id
-        case do.Install(deployment):
+        case do.FetchVersion(deployment) | do.Install(deployment):
             return "install", deployment.model, deployment.generation
         case do.AbandonInstall(model, generation):
             return "install", model, generation

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headwater_wire.messages import DatasetCard
 
@@ -13,6 +13,7 @@ from headwater_agent.ports import Died, Downlink, Journal, Survey, Worker
 from headwater_agent.training.protocol import Broke, DatasetConfig, Inspect, Inspected, Refused
 
 INSPECT_S = 1800.0  # of a file as large as a box may have
+INSPECT_LIVES = 3  # of the agent, or of the whole box, that looking at a dataset may have cost
 NOT_YET = "it is still being looked at"
 _log = logging.getLogger(__name__)
 
@@ -28,13 +29,19 @@ class Surveyor:
     link: Downlink
     deliver: Callable[[Event], Awaitable[None]]
     _found: dict[str, Survey] = field(default_factory=dict)
+    _begun: dict[str, Survey] = field(default_factory=dict)  # what is being looked at, or was when the agent died
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def recall(self) -> None:
         """Begin with what was found in an earlier life."""
         known = {survey.card.name: survey for survey in await self.journal.surveys()}
         now = await self._fingerprints()
-        self._found = {name: known[name] for name in now if name in known and known[name].fingerprint == now[name]}
+        same = {name: known[name] for name in now if name in known and known[name].fingerprint == now[name]}
+        self._begun = {name: survey for name, survey in same.items() if 0 < survey.tries < INSPECT_LIVES}
+        self._found = {name: survey for name, survey in same.items() if name not in self._begun}
+        for name, survey in self._found.items():
+            if survey.tries:
+                _log.warning("dataset %s can't be used: %s", name, survey.card.problem)
 
     def facts(self) -> tuple[DatasetFact, ...]:
         """Say what the machine must know: nothing stands against a dataset that was not inspected yet."""
@@ -44,6 +51,11 @@ class Surveyor:
             else DatasetFact(config.name)
             for config in self.datasets
         )
+
+    def examples(self, dataset: str) -> int | None:
+        """Count a dataset's examples; None: it was not inspected yet, or can't be used."""
+        found = self._found.get(dataset)
+        return None if found is None or found.card.problem else found.card.examples
 
     def cards(self) -> tuple[DatasetCard, ...]:
         """Describe the datasets to the control plane."""
@@ -56,8 +68,13 @@ class Surveyor:
         """Look soon whether something has changed."""
         self._wanted.set()
 
+    def anew(self) -> None:
+        """Look soon, also at what was given up since looking at it kept ending the agent."""
+        self._found = {name: survey for name, survey in self._found.items() if not survey.tries}
+        self._wanted.set()
+
     async def run(self) -> None:
-        """Look now, and whenever `again` is called, until cancelled."""
+        """Look now, and whenever `again` or `anew` is called, until cancelled."""
         while True:
             self._wanted.clear()
             await self._look()
@@ -68,10 +85,32 @@ class Surveyor:
         for config in self.datasets:
             found = self._found.get(config.name)
             if found is None or found.fingerprint != now[config.name]:
-                self._found[config.name] = Survey(now[config.name], await self._inspect(config))
-                await self.journal.save_surveys(self._found.values())
+                card = await self._counted(config, now[config.name])
+                self._found[config.name] = Survey(now[config.name], card)
+                await self._remember()
                 await self.deliver(Surveyed(self.facts()))
                 await self.link.announce()
+
+    async def _counted(self, config: DatasetConfig, fingerprint: str) -> DatasetCard:
+        """Inspect, and count that before, so that no file ends the agent at each start for ever."""
+        before = self._begun.get(config.name)
+        tries = 1 + (before.tries if before and before.fingerprint == fingerprint else 0)
+        lost = f"the agent died {tries} times while it looked at this: not again until the data change, or a reload"
+        begun = Survey(fingerprint, DatasetCard(config.name, 0, problem=lost), tries)
+        self._begun[config.name] = begun
+        await self._remember()
+        try:
+            card = await self._inspect(config)
+        except asyncio.CancelledError:  # the agent stops in good order: no failed try
+            self._begun[config.name] = replace(begun, tries=tries - 1)
+            await asyncio.shield(self._remember())
+            raise
+        del self._begun[config.name]
+        return card
+
+    async def _remember(self) -> None:
+        begun = {name: survey for name, survey in self._begun.items() if survey.tries}
+        await self.journal.save_surveys(tuple({**self._found, **begun}.values()))
 
     async def _inspect(self, config: DatasetConfig) -> DatasetCard:
         card = await examine(self.worker, config)

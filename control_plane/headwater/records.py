@@ -302,7 +302,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """A run with its rounds."""
+    """A run with some of its rounds in a row, in their order; the first of all has the number 1."""
 
     run: Run
     rounds: tuple[Round, ...]

@@ -13,6 +13,7 @@ from headwater.transport import Transport
 _QUIET_S = 45.0  # the server says something every 15 s
 _PATIENCE_S = 60.0  # how long a control plane may be away, restarting, before watching gives up
 _POLL_S = 1.0
+_PAGE = 1000  # rounds, the most that one answer shows
 
 
 class Runs:
@@ -92,9 +93,15 @@ class Runs:
         """List the runs in one of `states` (none: all), oldest first."""
         return self._transport.get_all(Run, "/v1/runs", [("state", state) for state in states])
 
-    def show(self, run: str) -> RunDetail:
-        """Read a run with its rounds and tasks."""
-        return self._transport.get(RunDetail, f"/v1/runs/{run}")
+    def show(self, run: str, *, last: int = 0) -> RunDetail:
+        """Read a run with its rounds and tasks, newest first by as many as one answer has: `last` rounds, 0 all."""
+        newest = self._page(run, last)
+        pages, missing = [newest.rounds], last - len(newest.rounds)
+        while pages[-1] and (not last or missing > 0):
+            first = pages[-1][0].number
+            pages.append(self._page(run, missing, first).rounds if first > 1 else ())
+            missing -= len(pages[-1])
+        return RunDetail(newest.run, tuple(found for page in reversed(pages) for found in page))
 
     def pause(self, run: str) -> Run:
         """Stop opening rounds; the open one is carried through."""
@@ -109,7 +116,7 @@ class Runs:
         return self._transport.post(Run, f"/v1/runs/{run}/cancel")
 
     def watch(self, run: str, *, timeout_s: float | None = None) -> Iterator[RunDetail]:
-        """Give the run as it is, then each time it changes with its last rounds only, until it has ended.
+        """Give the run with its newest rounds, then each time it changes with the last only, until it has ended.
 
         A restart of the server is waited out. Raise `Unfinished` when `timeout_s` have passed,
         `Unreachable` when the server stays away.
@@ -136,6 +143,10 @@ class Runs:
         for _ in self.watch(run, timeout_s=timeout_s):
             pass
         return self.show(run)
+
+    def _page(self, run: str, last: int, before: int = 0) -> RunDetail:
+        query = [(name, str(value)) for name, value in (("last", min(last, _PAGE)), ("before", before)) if value > 0]
+        return self._transport.get(RunDetail, f"/v1/runs/{run}", query)
 
     def _events(self, run: str, deadline: float | None) -> Iterator[RunDetail | None]:
         """Read server-sent events; None: a sign of life."""

@@ -9,19 +9,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater_wire import durable
+
 from headwater_control.config import BadSetting, load
 from headwater_control.files import allow_many
+from headwater_control.ports import Busy, Damaged
 
 if TYPE_CHECKING:
     from headwater_control.datadir import Endpoints
 
+_log = logging.getLogger(__name__)
+
 
 def run(config: Path | None, flags: Mapping[str, object]) -> int:
-    """Serve until told to stop; return the exit code. What can't start says so in one sentence on stderr."""
+    """Serve until told to stop; return the exit code.
+
+    2 is for a setting or a damaged database, which no further start mends; 1 for a disk or database that refuses.
+
+    Either says so in one sentence on stderr; where a disk's refusal was met is shown with log_level debug.
+    """
+    data = Path()
     gc.disable()  # loading makes lasting objects only: to look through them again and again is a fifth of the start
     try:
         settings = load(config, os.environ, flags)
-        _log(settings.log_level)
+        data = settings.data_path
+        _write_log(settings.log_level)
         allow_many()
         # Children are execed, so gRPC need not care for forks; and what fails in it we say ourselves.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -42,12 +54,16 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
 
         keep_freed_chunks()
         uvloop.run(serve(settings, ready))
-    except (BadSetting, ExceptionGroup) as error:
+    except (BadSetting, Damaged, OSError, Busy, ExceptionGroup) as error:
         first = _first(error)
-        if not isinstance(first, BadSetting):
+        if isinstance(first, BadSetting | Damaged):
+            sys.stderr.write(f"headwater serve: {first}\n")
+            return 2
+        if not (isinstance(first, Busy) or (isinstance(first, OSError) and durable.refused(first))):
             raise
-        sys.stderr.write(f"headwater serve: {first}\n")
-        return 2
+        _log.debug("where it was", exc_info=error)
+        sys.stderr.write(f"headwater serve: {_refused(first, data)}\n")
+        return 1
     finally:
         gc.enable()
     return 0
@@ -67,7 +83,7 @@ def _first_login(url: str, fingerprint: str, token: str) -> str:
     )
 
 
-def _log(level: str) -> None:
+def _write_log(level: str) -> None:
     """Write our own lines from `level` on, and those of the libraries only if something is wrong."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("headwater_control").setLevel(level.upper())
@@ -78,6 +94,12 @@ def _not_gone(record: logging.LogRecord) -> bool:
     """Leave out what gRPC says, with a trace, when a caller is gone before its answer: it calls again."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+def _refused(error: OSError | Busy, data: Path) -> str:
+    if isinstance(error, Busy):
+        return f"{error}; nothing acknowledged is lost: see to the database, and start it again"
+    return f"{error.strerror}, in {error.filename or data}: make room there, or look after its disk, and start it again"
 
 
 def _first(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from headwater_control.config import BadSetting, address, load
+from headwater_control.config import BadSetting, address, load, require_own_authority
 from headwater_control.datadir import DataDir
 from headwater_control.edges.clock import SystemClock
 from headwater_control.edges.mosquitto import Folder, Plan
@@ -44,6 +44,7 @@ def _written(config: Path | None, flags: Mapping[str, object], wanted: Wanted) -
     settings = load(config, os.environ, flags)
     if settings.insecure:
         raise BadSetting("`insecure` means no TLS, and this is for mosquitto with TLS: leave `insecure` out")
+    require_own_authority(settings)
     host, port = address(wanted.listen, "--listen")
     clock = SystemClock()
     folder = Folder(wanted.to.expanduser().absolute(), wanted.group)

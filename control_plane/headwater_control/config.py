@@ -33,7 +33,10 @@ class Settings:
     names: str = ""  # under which the control plane is reached, by comma: they stand in its certificate
     insecure: bool = False  # no TLS, no tokens, no signatures asked for: on loopback only
     ca_chain: str = ""  # a CA of your own: a file with the issuing certificate, those above it, and the root; "": ours
-    ca_key: str = ""  # and its key
+    ca_key: str = ""  # and its key; or a step-ca's, which keeps that to itself:
+    ca_url: str = ""  # https://host:port, where step-ca answers
+    ca_provisioner: str = ""  # the name of a provisioner of its, of the kind JWK
+    ca_provisioner_key: str = ""  # a file with that one's private key
     oidc_issuer: str = ""  # an identity provider whose tokens are taken beside our own; "": none
     oidc_audience: str = ""
     oidc_role_claim: str = "roles"
@@ -109,8 +112,7 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         raise BadSetting(f"log_level is {settings.log_level!r}: choose one of {', '.join(LOG_LEVELS)}")
     _check_broker(settings.broker, insecure=settings.insecure)
     _check_mosquitto(settings)
-    if bool(settings.ca_chain) != bool(settings.ca_key):
-        raise BadSetting("ca_chain and ca_key belong together: a CA of your own needs both")
+    _check_authority(settings)
     if settings.oidc_issuer and not (settings.oidc_audience and settings.oidc_roles):
         raise BadSetting("oidc_issuer needs oidc_audience, and oidc_roles: VALUE=ROLE, several by semicolon")
     _check_database(settings.database)
@@ -170,16 +172,32 @@ def _check_broker(broker: str, *, insecure: bool) -> None:
         raise BadSetting(f"broker is not at a {wanted} address: {why}")
 
 
+def _check_authority(settings: Settings) -> None:
+    asked = (settings.ca_url, settings.ca_provisioner, settings.ca_provisioner_key)
+    if any(asked) and not (all(asked) and settings.ca_chain):
+        raise BadSetting("a step-ca needs ca_url, ca_provisioner, ca_provisioner_key and ca_chain, all four")
+    if any(asked) and settings.ca_key:
+        raise BadSetting("ca_key and ca_url are two ways: the issuing key is in a file, or step-ca has it")
+    if bool(settings.ca_chain) != bool(settings.ca_key or settings.ca_url):
+        raise BadSetting("ca_chain and ca_key belong together: a CA of your own needs both (or ca_url, for a step-ca)")
+
+
 def _check_mosquitto(settings: Settings) -> None:
     if bool(settings.mosquitto_dir) != bool(settings.reload_command):
         raise BadSetting("mosquitto_dir and mosquitto_reload belong together: a list that is not read shuts nobody out")
-    if settings.mosquitto_dir and settings.ca_chain:
-        raise BadSetting(
-            "mosquitto takes everybody whom ca_chain's issuer has signed, by name alone: with mosquitto leave ca_chain "
-            "and ca_key out, so that the issuer is Headwater's own"
-        )
+    if settings.mosquitto_dir:
+        require_own_authority(settings)
     if settings.mosquitto_dir and not settings.broker.startswith("mqtts://"):
         raise BadSetting("mosquitto_dir is for a mosquitto with TLS: set broker to its mqtts:// address")
+
+
+def require_own_authority(settings: Settings) -> None:
+    """Raise `BadSetting` if others may sign what mosquitto would let in."""
+    if settings.ca_chain:
+        raise BadSetting(
+            "mosquitto takes everybody whom ca_chain's issuer has signed, by name alone: with mosquitto leave ca_chain "
+            "and what belongs to it out, so that the issuer is Headwater's own"
+        )
 
 
 def _check_database(url: str) -> None:

@@ -17,6 +17,7 @@ from headwater_control.config import BadSetting
 
 log = logging.getLogger(__name__)
 RESTORING = "restoring"  # a file that is there until a restore into the folder is whole
+DATABASE_ID = "database.id"  # a file that says which database the blobs belong to
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,10 @@ def _warn_if_open(path: Path) -> None:
 
 def _with_holder(path: Path) -> DataDir:
     place = path / "holder"
-    previous = place.read_text() if place.is_file() else ""
+    previous = place.read_text(encoding="ascii", errors="replace") if place.is_file() else ""
+    if not (previous.isascii() and previous.isprintable()):
+        log.warning("%s is damaged: runs that were led when it was written wait until their leases end", place)
+        previous = ""
     holder = f"control-{secrets.token_hex(8)}"
     durable.write(place, holder.encode())
     return DataDir(path, holder, previous)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from headwater_wire import durable
 from headwater_wire.eras import first_of
+from headwater_wire.signals import heard
 from headwater_wire.systemd import Notifier
 from headwater_wire.topics import CONTROL_FILTER, control_filter
 
+from headwater_control import belonging
 from headwater_control.backup.restore import era_of, noted
 from headwater_control.config import BadSetting, Settings, address, broker_address
 from headwater_control.core.runs import RunState
@@ -24,9 +26,8 @@ from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.edges.clock import SystemClock, SystemIds
 from headwater_control.edges.offload import ProcessOffload
 from headwater_control.edges.publisher import MqttPublisher
-from headwater_control.edges.store import open_store
 from headwater_control.gates import enrolment, grpc
-from headwater_control.gates.access import CertifiedAccess, OpenAccess, may_use
+from headwater_control.gates.access import CertifiedAccess, OpenAccess, is_bounded, may_use
 from headwater_control.gates.enrolment import EnrolmentGate, Places
 from headwater_control.gates.grpc import GrpcGate
 from headwater_control.gates.http import app as http
@@ -37,7 +38,7 @@ from headwater_control.gates.http.health import Part
 from headwater_control.gates.mqtt import MqttGate
 from headwater_control.gates.peers import Peers
 from headwater_control.link import Link
-from headwater_control.ports import Store
+from headwater_control.ports import Damaged, Store
 from headwater_control.reach import nearby
 from headwater_control.service import keys, restoration, tokens
 from headwater_control.service import world as service
@@ -79,13 +80,12 @@ class _Parts:
 async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
     """Run until SIGTERM or SIGINT; raise `BadSetting` if it can't start."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as lives:
+        lives.enter_context(heard({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}))
         data = lives.enter_context(claimed(settings.data_path))
         with _listening("http", settings.http):
             listening = lives.enter_context(listen.bound(*address(settings.http, "http")))
-        store = await lives.enter_async_context(_store(settings))
+        store = await lives.enter_async_context(_store(settings, data))
         await _void_leases(store, data.previous_holder)
         offload = await lives.enter_async_context(ProcessOffload())
         trust = opened(settings, data, SystemClock())
@@ -195,7 +195,9 @@ def _world(
             heartbeat_idle_s=settings.heartbeat_idle_s,
             heartbeat_busy_s=settings.heartbeat_busy_s,
             presence_grace_s=settings.presence_grace_s,
+            first_entry=belonging.known(data),
             first_revision=first_of(era_of(data.path)),
+            broker_vouches=settings.broker == "embedded" or trust.tls is None,
         ),
     )
 
@@ -211,11 +213,13 @@ async def _void_leases(store: Store, previous_holder: str) -> None:
 
 
 @asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[Store]:
-    opening = open_store(settings.database_url)
+async def _store(settings: Settings, data: DataDir) -> AsyncIterator[Store]:
+    opening = belonging.opened(settings.database_url, data, SystemClock())
     try:
         store = await opening.__aenter__()
     except Exception as error:  # whatever a driver raises: an operator needs the reason, not the trace
+        if isinstance(error, BadSetting | Damaged) or (isinstance(error, OSError) and durable.refused(error)):
+            raise
         log.debug("the database can't be opened", exc_info=True)
         reason = next(iter(str(error).splitlines()), repr(error))
         raise BadSetting(f"the database can't be opened: {reason}; is `database` right, and is it running?") from error
@@ -229,7 +233,7 @@ async def _broker(settings: Settings, trust: Trust, roll: Roll, lives: AsyncExit
     """Start the embedded broker, unless the operator has one; give the way to connect to it."""
     tls = trust.tls
     if settings.broker != "embedded":
-        return Link(*broker_address(settings.broker), tls=None if tls is None else trust.client)
+        return Link(*broker_address(settings.broker), tls=None if tls is None else trust.client.context)
     host, port = address(settings.mqtt, "mqtt")
     unproven, certified = OpenAccess(), CertifiedAccess(roll)
     with _listening("mqtt", settings.mqtt):
@@ -241,6 +245,7 @@ async def _broker(settings: Settings, trust: Trust, roll: Roll, lives: AsyncExit
                 authenticate=(lambda who: unproven.may_connect(who.client_id, who.username, who.password))
                 if tls is None
                 else (lambda who: certified.may_connect(who.client_id, who.certificate)),
+                bounded=is_bounded,
                 tls=None if tls is None else tls.context(clients=True),
             )
         )
@@ -248,7 +253,7 @@ async def _broker(settings: Settings, trust: Trust, roll: Roll, lives: AsyncExit
     here = nearby(host)
     if tls is None:
         return Link(here, running.port, unproven.username, unproven.password)
-    return Link(here, running.port, tls=trust.client)
+    return Link(here, running.port, tls=trust.client.context)
 
 
 def _upward(settings: Settings, trust: Trust) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import ssl
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Never
@@ -10,7 +9,8 @@ from typing import Never
 import grpc
 
 from headwater_control.edges.ca import Authority, Leaf
-from headwater_control.ports import Clock
+from headwater_control.issuing import issued
+from headwater_control.ports import CantIssue, Clock
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +24,14 @@ class ServerTls:
         self._authority = authority
         self._hosts = tuple(hosts)
         self._clock = clock
-        self._issued_at = clock.now()
-        self._leaf = authority.server(self._hosts, self._issued_at)
+        self._leaf = authority.server(self._hosts, clock.now())
         self._contexts: list[ssl.SSLContext] = []
 
     def context(self, *, clients: bool) -> ssl.SSLContext:
         """Make a context; with `clients` only devices, and the control plane itself, get through a handshake."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        _load(context, self._leaf)
+        self._leaf.load(context)
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # our issuer vouches, not all that its root does
@@ -63,17 +62,17 @@ class ServerTls:
         while True:
             await self._clock.sleep(_LOOK_EVERY_S)
             try:
-                self.renew_if_due(self._clock.now())
-            except ValueError as error:  # an issuer that has ended: what is there goes on until its own end
+                await self.renew_if_due(self._clock.now())
+            except (ValueError, CantIssue) as error:  # an issuer that has ended, or is away: what is there goes on
                 log.error("the servers' certificate, good until %s, can't be renewed: %s", self._leaf.ends, error)
 
-    def renew_if_due(self, now: datetime) -> bool:
+    async def renew_if_due(self, now: datetime) -> bool:
         """Issue a new certificate if the present one is past half its life; say whether that was so."""
-        if now < self._issued_at + (self._leaf.ends - self._issued_at) / 2:
+        if not self._leaf.due(now):
             return False
-        self._leaf, self._issued_at = self._authority.server(self._hosts, now), now
+        self._leaf = await issued(self._authority.server, self._hosts, now)
         for context in self._contexts:
-            _load(context, self._leaf)
+            self._leaf.load(context)
         log.info("the servers have a new certificate, until %s", f"{self._leaf.ends:%Y-%m-%d}")
         return True
 
@@ -82,16 +81,25 @@ class ServerTls:
         return grpc.ssl_server_certificate_configuration([(self._leaf.key, self._leaf.chain)], anchors)
 
 
-def client_context(authority: Authority, role: str, now: datetime) -> ssl.SSLContext:
-    """Make what a connection of the control plane's own needs to a broker that the root vouches for."""
-    context = ssl.create_default_context(cadata=authority.root_pem.decode("ascii"))
-    _load(context, authority.control(role, now))
-    return context
+class ClientTls:
+    """The certificates of the control plane's own connections to a broker, one by name, kept until half their life."""
 
+    def __init__(self, authority: Authority, clock: Clock) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._leaves: dict[str, Leaf] = {}
 
-def _load(context: ssl.SSLContext, leaf: Leaf) -> None:
-    """Put key and chain in: the standard library takes them from a file only, which is ours alone and gone at once."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(leaf.key + leaf.chain)
-        file.flush()
-        context.load_cert_chain(file.name)
+    async def context(self, name: str) -> ssl.SSLContext:
+        """Make what a connection needs that comes as `name`, to a broker that the root vouches for."""
+        now = self._clock.now()
+        known = self._leaves.get(name)
+        if known is None or known.due(now):
+            try:
+                known = self._leaves[name] = await issued(self._authority.control, name, now)
+            except (ValueError, CantIssue) as error:  # as for the servers
+                if known is None or now >= known.ends:
+                    raise
+                log.warning("the certificate of %s, good until %s, can't be renewed: %s", name, known.ends, error)
+        context = ssl.create_default_context(cadata=self._authority.root_pem.decode("ascii"))
+        known.load(context)
+        return context

@@ -1,17 +1,19 @@
 """What the control plane proves itself by: its certificate authority, its signing keys, its servers' certificate."""
 
-import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from headwater_wire import durable
 
 from headwater_control.config import BadSetting, Settings, address
 from headwater_control.core.claims import OidcSettings, roles_from
 from headwater_control.datadir import DataDir
 from headwater_control.edges import ca
 from headwater_control.edges.keyring import Keyring
-from headwater_control.ports import Clock, IdentityProvider
+from headwater_control.ports import CantIssue, Clock, IdentityProvider
 from headwater_control.reach import hosts
-from headwater_control.tls import ServerTls, client_context
+from headwater_control.tls import ClientTls, ServerTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,7 @@ class Trust:
     keyring: Keyring
     hosts: tuple[str, ...]
     tls: ServerTls | None
-    clock: Clock
-
-    def client(self, name: str) -> ssl.SSLContext:
-        """Make what a connection to the broker needs that comes as `name`."""
-        return client_context(self.authority, name, self.clock.now())
+    client: ClientTls
 
 
 def provider(settings: Settings, clock: Clock) -> IdentityProvider | None:
@@ -55,14 +53,29 @@ def opened(settings: Settings, data: DataDir, clock: Clock) -> Trust:
     """Open, or make, what is needed; raise `BadSetting`."""
     now = clock.now()
     try:
-        authority = (
-            ca.brought(Path(settings.ca_chain), Path(settings.ca_key), now)
-            if settings.ca_chain
-            else ca.embedded(data.ca, now)
-        )
+        authority = _authority(settings, data, now)
         keyring = Keyring(data.keys, now)
-    except (ca.BadAuthority, OSError, ValueError) as error:
+    except OSError as error:
+        if durable.refused(error):  # told with what to do by whoever started us
+            raise
+        raise BadSetting(f"the keys can't be used: {error.strerror or error}, {error.filename}") from error
+    except CantIssue as error:
+        raise BadSetting(f"the certificate authority issues nothing: {error}") from error
+    except (ca.BadAuthority, ValueError) as error:
         raise BadSetting(f"the keys can't be used: {error}") from error
     bound = [address(text, "an address")[0] for text in (settings.http, settings.grpc, settings.enrol, settings.mqtt)]
     names = hosts(settings.public_names, bound)
-    return Trust(authority, keyring, names, None if settings.insecure else ServerTls(authority, names, clock), clock)
+    try:
+        tls = None if settings.insecure else ServerTls(authority, names, clock)
+    except CantIssue as error:
+        raise BadSetting(f"the servers' certificate is not to be had: {error}") from error
+    return Trust(authority, keyring, names, tls, ClientTls(authority, clock))
+
+
+def _authority(settings: Settings, data: DataDir, now: datetime) -> ca.Authority:
+    chain = Path(settings.ca_chain)
+    if settings.ca_url:
+        from headwater_control.edges.ca.step_ca import at_step_ca  # a tenth of the start, for whoever has one
+
+        return at_step_ca(chain, settings.ca_url, settings.ca_provisioner, Path(settings.ca_provisioner_key), now)
+    return ca.brought(chain, Path(settings.ca_key), now) if settings.ca_chain else ca.embedded(data.ca, now)

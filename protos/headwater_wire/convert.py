@@ -276,6 +276,11 @@ def _shape(column: fleet.Column) -> tuple[int, ...]:
     return tuple(column.shape)
 
 
+def hello_bytes(hello: m.Hello) -> bytes:
+    """Serialize a registration as it is published, hashed and shown: the same bytes for the same registration."""
+    return hello_to(hello).SerializeToString(deterministic=True)
+
+
 def hello_from(hello: fleet.Hello) -> m.Hello:
     """Decode; raise `Malformed` naming the first field that is wrong."""
     inventory = hello.inventory

@@ -1,5 +1,6 @@
 """The one durable write: what it has returned from survives kill -9 and power loss, whole or not at all."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -93,3 +94,8 @@ def _temporary(directory: Path) -> Iterator[Path]:
         with suppress(OSError):  # the first error is the one worth telling
             path.unlink(missing_ok=True)
         raise
+
+
+def refused(error: OSError) -> bool:
+    """Say whether a disk was full, broken or read-only: nothing that a setting could mend."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}

@@ -1,6 +1,9 @@
 """The Sync exchange between protobuf and records: what an agent holds and reports, and the orders that answer it."""
 
+import hashlib
 from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
 
 from headwater_wire import messages as m
 from headwater_wire.convert import (
@@ -8,6 +11,8 @@ from headwater_wire.convert import (
     PHASES_BACK,
     deployment_from,
     deployment_to,
+    hello_bytes,
+    hello_from,
     metrics_from,
     metrics_to,
     task_from,
@@ -39,6 +44,7 @@ def sync_to(request: m.SyncRequest) -> gateway.SyncRequest:
             )
             for report in request.deployments
         ],
+        hello=hello_bytes(request.hello) if request.hello else b"",
     )
 
 
@@ -64,7 +70,20 @@ def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
             )
             for report in request.deployments
         ),
+        hello=_shown(request),
     )
+
+
+def _shown(request: gateway.SyncRequest) -> m.Hello | None:
+    """Read the registration that comes along; it must be the one whose hash is told."""
+    if not request.hello:
+        return None
+    if hashlib.sha256(request.hello).hexdigest() != request.hello_hash:
+        raise Malformed("the registration is not the one that its hash tells of")
+    try:
+        return hello_from(fleet.Hello.FromString(request.hello))
+    except DecodeError as error:
+        raise Malformed(f"not a Hello: {error}") from error
 
 
 def order_to(order: m.Order) -> fleet.Order:

@@ -210,6 +210,7 @@ class SyncRequest:
     held: tuple[HeldTask, ...] = ()
     reports: tuple[TaskReport, ...] = ()
     deployments: tuple[DeploymentReport, ...] = ()
+    hello: "Hello | None" = None  # what `hello_hash` is of, until the control plane is known to have it
 
 
 @dataclass(frozen=True, slots=True)

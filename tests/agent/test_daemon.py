@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from headwater_agent.core.maintenance import Lock
+from headwater_agent.core.maintenance import Instant, Lock
 from headwater_agent.core.session import Box, Stage
 from headwater_agent.edges.console import ask
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.maintenance import MaintenanceFile
 from headwater_agent.survey import NOT_YET
-from headwater_wire.codecs import write_delta
+from headwater_wire.codecs import open_delta, write_delta
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Failed, Rejected
 from headwater_wire.v1 import fleet_pb2 as fleet
@@ -37,12 +37,12 @@ async def test_a_task_is_trained_uploaded_and_forgotten(world: World) -> None:
         await world.ear.assign(world.gateway.revision, task)
         await until(lambda: task.id in world.gateway.deltas, "the delta")
         await until(lambda: folders_empty(world.home.state, "spool", "work"), "the box to be clean")
+        await until(lambda: world.ear.hellos[-1].datasets[0].examples == 10, "what it has found in its data")
         agent.send(signal.SIGTERM)
         assert await agent.ended(5.0) == 0, agent.log
     assert world.ear.kinds[:2] == ["presence", "hello"]
     assert [(p.online, p.epoch) for p in world.ear.presences] == [(True, 1), (False, 1)]
     assert world.gateway.metrics[task.id].examples == 8
-    assert world.ear.hellos[-1].datasets[0].examples == 10
     assert world.gateway.requests[0].device == DEVICE
 
 
@@ -103,6 +103,24 @@ async def test_a_kill_at_any_step_of_a_task_costs_nothing(world: World, step: st
         assert await agent.ended(5.0) == 0
     assert world.gateway.deltas[task.id] == undisturbed(world.home.folder)
     assert world.gateway.calls["receipt"] == 1, "it was committed once"
+
+
+@pytest.mark.parametrize("step", ["agent.unprotected", "agent.trained"])
+async def test_a_kill_before_a_delta_is_protected_leaves_none_that_is_not(world: World, step: str) -> None:
+    """Under the owner's clip_norm: nothing is spooled by then, and what arrives after the restart is clipped."""
+    with world.file.open("a") as file:
+        file.write("[policy]\nclip_norm = 0.5\n")
+    task = offered(world.gateway, world.home.folder, elements=ELEMENTS)
+    world.gateway.open(task)
+    async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": step}) as first:
+        assert await first.ended() == -signal.SIGKILL, first.log
+    assert folders_empty(world.home.state, "spool") and not world.gateway.deltas
+    async with AgentProcess(world.file):
+        await until(lambda: task.id in world.gateway.deltas, "the delta")
+        await until(lambda: folders_empty(world.home.state, "spool", "work", "guarded"), "the box to be clean")
+    (world.home.folder / "arrived").write_bytes(world.gateway.deltas[task.id])
+    with open_delta(world.home.folder / "arrived", "f32", ELEMENTS) as floats:
+        assert 0.499 < np.linalg.norm(floats.load().astype(np.float64)) <= 0.5
 
 
 async def test_a_box_that_dies_by_training_stops_trying(world: World) -> None:
@@ -248,9 +266,9 @@ async def test_a_training_waits_until_its_conditions_are_met_again(world: World)
 
     async with AgentProcess(world.file) as agent:
         await until(lambda: "is up" in agent.log and any(t["step"] > 1 for t in told(world)["tasks"]), "its steps")
-        lock.write(Lock(0, None, "a new disk"))
+        lock.write(Lock(Instant(0), None, "a new disk"))
         await until(lambda: shown() == [why], "the reason")
-        assert [path.name for path in kept.iterdir()] == ["0"]
+        await until(lambda: [path.name for path in kept.glob("*")] == ["0"], "the checkpoint its worker leaves")
         await until(lambda: fleet.UNMET in {c.state for c in world.ear.hellos[-1].conditions}, "the registration")
         agent.send(signal.SIGKILL)
         await agent.ended()
@@ -295,7 +313,7 @@ async def test_a_pause_outlives_the_agent_and_puts_a_training_off(world: World) 
     long = offered(world.gateway, world.home.folder)
     world.gateway.open(replace(long, plan=replace(long.plan, epochs=100_000_000)))
     world.home.state.mkdir(exist_ok=True)
-    MaintenanceFile(world.home.state).write(Lock(0, None, "new fan"))
+    MaintenanceFile(world.home.state).write(Lock(Instant(0), None, "new fan"))
     told_only = {"HEADWATER_CONDITIONS__EVERY_S": "3600"}
     async with AgentProcess(world.file, told_only) as agent:
         await until(lambda: "is up" in agent.log and told(world)["tasks"], "the task")

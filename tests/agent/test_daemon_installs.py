@@ -1,6 +1,7 @@
 """Installs by the whole agent as a process."""
 
 import functools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,18 @@ async def test_a_kill_at_any_step_of_an_install_costs_nothing(world: World, step
         await until(lambda: world.gateway.deployment_reports, "the report")
     assert world.gateway.deployment_reports[0].installed
     assert content(world.home.state / "models" / "m" / "current" / "model.onnx") == adder(1)
+
+
+async def test_a_version_whose_check_ends_the_agent_is_given_up_after_three_lives(world: World) -> None:
+    """A box that its check takes down is not taken down at each start for ever."""
+    world.gateway.deploy(released(world, 1))
+    for _ in range(3):
+        async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": "agent.install.fetched"}) as agent:
+            assert await agent.ended() == -signal.SIGKILL, agent.log
+    async with AgentProcess(world.file, {"HEADWATER_CRASH_AT": "agent.install.fetched"}):
+        await until(lambda: world.gateway.deployment_reports, "the report")
+    assert "the agent died 3 times" in world.gateway.deployment_reports[0].problem
+    assert not (world.home.state / "models" / "m" / "current").exists()
 
 
 @functools.cache

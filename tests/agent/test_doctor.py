@@ -7,19 +7,23 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from headwater_agent import doctor
 from headwater_agent.config import Config, load
 from headwater_agent.core.findings import Finding, Health, ok
-from headwater_agent.core.maintenance import lock
+from headwater_agent.core.maintenance import Instant, lock
 from headwater_agent.diagnosis import Patient, local, remote
 from headwater_agent.doctor import Check, diagnose
+from headwater_agent.edges.console import ask
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.maintenance import MaintenanceFile
 
 from tests.fakes.agent_bundle import write_examples
+from tests.fakes.agent_home import mute
 
 INSECURE = """
 [agent]
@@ -134,10 +138,28 @@ async def test_a_spool_that_nobody_empties_is_told(tmp_path: Path) -> None:
     assert (await local.spool(subject)).health is Health.WARNING
 
 
+async def test_files_of_another_user_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an agent that somebody ran as root once: as its own user it does not start any more."""
+    subject = await patient(tmp_path)
+    state = tmp_path / "state"
+    (state / "spool").mkdir(parents=True, exist_ok=True)
+    (state / "spool" / "t1.delta").touch()
+    (state / "journal.db").touch()
+    (state / "lost+found").mkdir()
+    monkeypatch.setattr(local, "_owner", lambda path: 0 if path.name == "lost+found" else 61_999)
+    assert (await local.disk(subject)).health is Health.OK
+    monkeypatch.setattr(local, "_owner", lambda path: 0 if path.suffix == ".delta" else 61_999)
+    found = await local.disk(subject)
+    assert found.health is Health.FAILED and f"{state / 'spool' / 't1.delta'} belongs to root, while" in found.found
+    assert "61999's: was the agent once run as another user?" in found.found and "chown -R" in found.advice
+    monkeypatch.setattr(local, "_owner", lambda path: 61_999 if path == state else 0)
+    assert " and " in (await local.disk(subject)).found
+
+
 async def test_a_pause_is_a_condition_that_is_not_met(tmp_path: Path) -> None:
     """Whether or not an agent runs."""
     subject = await patient(tmp_path)
-    MaintenanceFile(tmp_path / "state").write(lock(now_ms=0, reason="new fan"))
+    MaintenanceFile(tmp_path / "state").write(lock(now=Instant(0), reason="new fan"))
     found = await local.conditions(subject)
     assert found.health is Health.WARNING and "(new fan)" in found.found
 
@@ -191,6 +213,37 @@ async def test_what_is_heavy_is_looked_at_in_turn(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(doctor, "checks", lambda patient: [Check("data", heavy, heavy=True) for _ in range(5)])
     found = await doctor.examine(configured(tmp_path), lambda finding: None, lambda line: None)
     assert len(found) == 5 and most == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"f_flag": os.ST_RDONLY}, "mounted read-only"),
+        ({"f_favail": 0}, "room for 0 more files only"),
+        ({"f_favail": 0, "f_files": 0}, ""),  # btrfs: as many as there is room for
+        ({}, ""),
+    ],
+)
+async def test_a_disk_that_takes_nothing_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, int], words: str
+) -> None:
+    """However much of it is free: mounted read-only, as after an error, or full of small files."""
+    subject = await patient(tmp_path)
+    sound = {"f_bavail": 10**6, "f_frsize": 4096, "f_flag": 0, "f_files": 10**6, "f_favail": 10**6}
+    monkeypatch.setattr("os.statvfs", lambda path: SimpleNamespace(**{**sound, **changed}))
+    found = await local.disk(subject)
+    assert (found.health, bool(found.advice)) == ((Health.FAILED, True) if words else (Health.OK, False))
+    assert words in found.found
+
+
+async def test_an_agent_that_hangs_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was stopped, or whose loop is stuck: it is there, takes the call, and says nothing."""
+    config = configured(tmp_path)
+    monkeypatch.setattr("headwater_agent.diagnosis.ask", partial(ask, patience_s=0.05))
+    with mute(tmp_path / "state"):
+        found = await local.agent(await Patient.of(config))
+    assert found.health is Health.FAILED and found.found.startswith("it hangs: ")
+    assert "systemctl restart headwater-agent" in found.advice
 
 
 async def test_confinement_counts_as_the_owner_says(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def test_a_box_with_an_old_certificate_is_not_let_in(gates: Gates, tmp_pat
     """By the broker and the gateway; where it is renewed it is."""
     patient, vault = await enrolled(gates, tmp_path)
     identity = vault.load()
-    aged = gates.authority.device(BOX, request(identity.key, BOX), datetime.now(UTC) - timedelta(days=100))
+    aged = gates.authority.device(BOX, request(identity.key), datetime.now(UTC) - timedelta(days=100))
     vault.keep(identify(identity.key, read_chain(aged.chain), identity.control_plane))
     found = await looked(await Patient.of(patient.config))
     assert (found["broker"].health, found["gateway"].health) == (Health.FAILED, Health.FAILED)

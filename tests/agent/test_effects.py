@@ -46,7 +46,7 @@ async def test_a_server_away_is_waited_for(bench: Bench) -> None:
 @pytest.mark.parametrize(("wish_s", "phase"), [(None, Phase.FETCHING), (60.0, Phase.ACCEPTED)])
 async def test_the_reason_for_waiting_is_shown(bench: Bench, wish_s: float | None, phase: Phase) -> None:
     """A heartbeat tells it; who was told to come back later does not seem to fetch, and so isn't given up."""
-    bench.effects.chance = lambda: 1.0
+    bench.effects.patience.chance = lambda: 1.0
     bench.cache.troubles = [Unavailable("UNAVAILABLE: no route", wish_s) for _ in range(9)]
     fetching = asyncio.create_task(bench.effects.perform(do.Fetch(bench.task)))
     live = bench.effects.live
@@ -73,6 +73,15 @@ async def test_what_is_gone_fails_the_fetch(bench: Bench, missing: str) -> None:
     del bench.cache.blobs[getattr(bench.task, missing).digest]
     event = await bench.effects.perform(do.Fetch(bench.task))
     assert isinstance(event, on.FetchFailed) and "does not have" in event.reason
+
+
+@pytest.mark.parametrize("damaged", ["bundle", "base"])
+async def test_what_keeps_coming_damaged_fails_the_fetch(bench: Bench, damaged: str) -> None:
+    """After a few whole downloads, with a reason: the control plane's disk won't mend while a fleet fetches on."""
+    bench.effects.patience.chance = lambda: 0.0
+    bench.cache.blobs[getattr(bench.task, damaged).digest] = b"with a flipped bit"
+    event = await bench.effects.perform(do.Fetch(bench.task))
+    assert isinstance(event, on.FetchFailed) and "another SHA-256, 5 times in a row" in event.reason
 
 
 async def test_a_manifest_that_is_none_fails_the_fetch(bench: Bench) -> None:
@@ -224,7 +233,7 @@ class StubbornWorker:
 
 async def test_a_nudge_ends_the_pauses(bench: Bench) -> None:
     """When a Sync was answered, an upload need not sleep on: these pauses are a quarter of a minute long."""
-    bench.effects.chance = lambda: 1.0
+    bench.effects.patience.chance = lambda: 1.0
     bench.uplink.answers = [*(6 * [Unavailable("x")]), SyncAnswer(7, 1, 1, False, (), (), 30)]
     syncing = asyncio.create_task(bench.effects.perform(do.Sync()))
     async with asyncio.timeout(10):

@@ -45,7 +45,7 @@ async def test_a_version_that_fails_its_check_is_not_activated(
 
 async def test_a_check_that_never_ends_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is killed, and the reason is reported."""
-    monkeypatch.setattr("headwater_agent.effects.CHECK_S", 0.05)
+    monkeypatch.setattr("headwater_agent.installs.CHECK_S", 0.05)
     bench.worker.replies = [None]
     event = await bench.effects.perform(do.Install(bench.deployment()))
     assert isinstance(event, on.InstallFailed) and "longer than 0.05 s" in event.problem
@@ -65,6 +65,18 @@ async def test_a_version_that_is_here_is_not_fetched_again(bench: Bench, tmp_pat
     del bench.cache.blobs[wanted.onnx.digest]
     bench.worker.replies = [Checked("")]
     assert isinstance(await bench.effects.perform(do.Install(wanted)), on.Installed)
+
+
+async def test_a_version_is_fetched_before_its_check_is_counted(bench: Bench) -> None:
+    """What has come stays for the check, which fetches nothing again; a version that can't be had has failed."""
+    wanted = bench.deployment()
+    assert await bench.effects.perform(do.FetchVersion(wanted)) == on.VersionFetched(wanted.model, 3)
+    assert (bench.worker.jobs, bench.cache.pruned) == ([], [])
+    bench.cache.blobs.clear()
+    bench.worker.replies = [Checked("")]
+    assert await bench.effects.perform(do.Install(wanted)) == on.Installed(wanted.model, 3)
+    event = await bench.effects.perform(do.FetchVersion(deployment(1)))
+    assert isinstance(event, on.InstallFailed) and "does not have it" in event.problem
 
 
 @pytest.mark.parametrize("reply", [Checked(""), Checked("output y differs by 0.3")])

@@ -85,7 +85,7 @@ def test_what_can_t_be_sent_uses_up_no_day(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         bench.effects.allowance = DailyAllowance(tmp_path, 100, lambda: 20_000 * DAY_S + loop.time())
         bench.effects.uplink = AwayFor(6.5 * DAY_S, sent)  # type: ignore[assignment]  # it only uploads
-        bench.effects.chance = lambda: 0.99
+        bench.effects.patience.chance = lambda: 0.99
         uploads = []
         for number in range(7):
             task = replace(bench.task, id=TaskId(f"t{number}"))
@@ -137,7 +137,7 @@ async def test_an_upload_that_breaks_off_is_no_wait_for_a_turn(bench: Bench) -> 
     """Else a box whose every upload breaks would never be given up."""
     bench.worker.replies = [DONE]
     await bench.effects.perform(do.Train(bench.task, 1))
-    bench.effects.chance = lambda: 1.0
+    bench.effects.patience.chance = lambda: 1.0
     bench.uplink.receipts = [Unavailable("UNAVAILABLE: reset") for _ in range(9)]
     uploading = asyncio.create_task(bench.effects.perform(bench.upload(bench.task)))
     live = bench.effects.live
@@ -152,3 +152,21 @@ async def test_a_lost_delta_is_told_not_sent(bench: Bench) -> None:
     event = await bench.effects.perform(bench.upload(bench.task))
     assert isinstance(event, on.SpoolLost) and event.attempt == 1
     assert bench.uplink.offers == []
+
+
+def test_a_delta_waits_for_a_network_that_suits(tmp_path: Path) -> None:
+    """Also one whose upload was cut short when the box went over to its modem; the heartbeat says what it waits for."""
+
+    async def uploaded() -> list[str]:
+        bench, said = Bench(tmp_path), list[str]()
+        answers = ["it is metered", "", "it is metered", "it is metered", ""]  # asked before each attempt, and in it
+        bench.effects.unsuited = lambda: answers.pop(0) if answers else ""
+        bench.worker.replies = [DONE]
+        bench.uplink.receipts = [Receipt(ReceiptKind.COMMITTED)]
+        bench.link.pulse = lambda: said.append(bench.effects.live[bench.task.id].waiting_for)  # type: ignore[method-assign]
+        await bench.effects.perform(do.Train(bench.task, 1))
+        assert isinstance(await bench.effects.perform(bench.upload(bench.task)), on.Receipted)
+        assert len(bench.uplink.offers) == 1 and not answers
+        return [words for words in said if words]
+
+    assert in_virtual_time(uploaded()) == 2 * ["the device: it is metered"]

@@ -1,14 +1,22 @@
 """`headwater-agent status | spool | pause | resume` where no agent runs: what lies on the disk counts."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from headwater_agent.__main__ import main
+from headwater_agent.edges.console import LINE_BYTES, ask
 from headwater_agent.edges.maintenance import MaintenanceFile
 from headwater_agent.inquiry import span_s
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.fakes.agent_home import mute
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def test_a_pause_waits_on_the_disk_for_the_next_start(box: Path, capsys: pytest.
     code, told = said(capsys, box, "pause", "--for", "2h", "--reason", "new \x1b fan\n")
     assert code == 0 and told.startswith("paused on the box until ") and "(new fan)" in told
     lock = MaintenanceFile(box.parent / "state").read()
-    assert lock is not None and lock.until_ms == lock.since_ms + 7_200_000
+    assert lock is not None and lock.until_ms == lock.since.ms + 7_200_000
     code, told = said(capsys, box, "status")
     assert code == 1 and "no agent runs here" in told and "(new fan)" in told
     assert said(capsys, box, "resume")[1].startswith("resumed; it was paused on the box until ")
@@ -54,6 +62,43 @@ def test_before_the_first_start_there_is_nothing_to_pause(box: Path, capsys: pyt
     code, told = said(capsys, box, "pause")
     assert code == 1 and "is not there yet" in told
     assert not (box.parent / "state").exists()
+
+
+@pytest.mark.parametrize("words", [("pause", "--for", "2h"), ("resume",)])
+def test_what_an_agent_that_hangs_was_asked_for_may_still_happen(
+    box: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """It has the request; whoever was told of a failure only would be surprised later."""
+    monkeypatch.setattr("headwater_agent.inquiry.ask", partial(ask, patience_s=0.05))
+    with mute(box.parent / "state"):
+        code, told = said(capsys, box, *words)
+    assert code == 1 and f"the {words[0]} may still take effect once it goes on" in told
+
+
+def test_a_long_reason_is_cut_before_it_is_sent(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has an end: an agent hangs up on a line that is longer."""
+    sent: list[dict[str, object]] = []
+
+    def agree(state: Path, request: dict[str, object]) -> dict[str, str]:
+        sent.append(request)
+        return {"paused": "yes"}
+
+    monkeypatch.setattr("headwater_agent.inquiry.ask", agree)
+    with pytest.raises(SystemExit, match="0"):
+        main(["pause", "--reason", " new\n" + "\N{BUG}" * 9000, "--config", str(box)])
+    assert sent[0]["reason"] == "new " + "\N{BUG}" * 196
+    assert len(json.dumps(sent[0])) < LINE_BYTES
+
+
+@pytest.mark.parametrize("words", [("status",), ("spool",), ("config", "show")])
+def test_who_has_read_enough_ends_it_quietly(box: Path, words: tuple[str, ...]) -> None:
+    """`| head -1` gets its line, and no traceback follows."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "headwater_agent", *words, "--config", str(box)]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_what_lies_in_the_spool_is_named(box: Path, capsys: pytest.CaptureFixture[str]) -> None:

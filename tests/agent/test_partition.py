@@ -15,7 +15,8 @@ from headwater_wire import digests
 from headwater_wire.messages import Offer, Receipt, ReceiptKind, SyncAnswer, SyncRequest
 
 from tests.fakes.agent_bench import DELTA, Bench
-from tests.fakes.agent_ports import MemoryJournal, ScriptedUplink
+from tests.fakes.agent_ports import MemoryJournal
+from tests.fakes.agent_uplink import ScriptedUplink
 from tests.fakes.agent_world import BOX, METRICS
 from tests.fakes.leaping import in_virtual_time
 

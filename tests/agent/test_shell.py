@@ -138,10 +138,10 @@ async def test_an_abandoned_install_is_cancelled() -> None:
     """The newer one goes on."""
     async with running() as (shell, recorder):
         await shell.deliver(on.DeploymentWanted(1, deployment(1)))
-        await until(lambda: recorder.asked == [do.Install(deployment(1))], "the install")
+        await until(lambda: recorder.asked == [do.FetchVersion(deployment(1))], "the install")
         await shell.deliver(on.DeploymentWanted(2, deployment(2)))
-        await until(lambda: do.Install(deployment(2)) in recorder.asked, "the newer one")
-        await until(lambda: recorder.cancelled == [do.Install(deployment(1))], "the end of the older one")
+        await until(lambda: do.FetchVersion(deployment(2)) in recorder.asked, "the newer one")
+        await until(lambda: recorder.cancelled == [do.FetchVersion(deployment(1))], "the end of the older one")
 
 
 async def test_a_dropped_delta_is_offered_no_longer() -> None:

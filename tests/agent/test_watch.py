@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from threading import Event
 
+import pytest
 from headwater_agent.core import events as on
 from headwater_agent.core.conditions import NAMES, Readings, Wanted
 from headwater_agent.watch import Watch
@@ -21,6 +23,7 @@ class Box:
     """A box whose readings the test sets."""
 
     readings: Readings = COOL
+    locked: str = ""
     looks: int = 0
     told: list[on.Event] = field(default_factory=list)
     link: QuietLink = field(default_factory=QuietLink)
@@ -36,7 +39,9 @@ class Box:
 
     def watch(self, every_s: float = 1000.0) -> Watch:
         """Watch it."""
-        return Watch(Wanted(max_celsius=80.0, settle_s=0.0), self.read, self.link, self.hear, every_s)
+        return Watch(
+            Wanted(max_celsius=80.0, settle_s=0.0), self.read, self.link, self.hear, every_s, lambda: self.locked
+        )
 
 
 @asynccontextmanager
@@ -87,7 +92,7 @@ async def test_a_person_s_other_words_are_news() -> None:
     watch = box.watch()
     async with running(watch):
         for number, reason in enumerate(("until 10:00", "until 12:00"), 1):
-            box.readings = replace(COOL, maintenance=reason)
+            box.locked = reason
             watch.again()
             await until(lambda number=number: len(box.told) == number, "the news")  # type: ignore[misc]
     assert [event.waiting for event in box.told if isinstance(event, on.ConditionsChanged)] == [
@@ -112,3 +117,64 @@ async def test_it_looks_unasked() -> None:
     box = Box()
     async with running(box.watch(every_s=0.01)):
         await until(lambda: box.looks >= 3, "some looks")
+
+
+def test_a_sensor_that_never_answers_keeps_no_pause_from_a_box() -> None:
+    """Nothing is trained until it does; nobody else is sent to wait for it, and its answer is not lost."""
+    box, go_on = Box(), Event()
+
+    def read() -> Readings:
+        found = box.read()
+        if box.looks == 2:
+            go_on.wait()
+        return found
+
+    async def hangs() -> None:
+        watch = replace(box.watch(), read=read)
+        async with running(watch):
+            box.readings, box.locked = Readings(celsius=90.0), "a person is at work"
+            watch.again()
+            await until(lambda: bool(box.told), "the pause")
+            assert box.told == [on.ConditionsChanged("a person is at work")] and box.looks == 2
+            box.locked = ""
+            watch.again()
+            await until(lambda: len(box.told) == 2, "the silence")
+            assert "sensors do not answer" in watch.standing.waiting and box.looks == 2
+            go_on.set()
+            watch.again()
+            await until(lambda: len(box.told) == 3, "the heat")
+        assert box.looks == 2 and "90 °C" in watch.standing.waiting
+
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr("headwater_agent.watch._SENSORS_S", 0.01)
+        asyncio.run(hangs())
+
+
+async def test_a_broker_that_does_not_answer_keeps_nobody_from_looking() -> None:
+    """A registration waits for its acknowledgement; the heat does not."""
+    box = Box()
+    watch = box.watch()
+    answered = asyncio.Event()
+    box.link.announce = answered.wait  # type: ignore[assignment,method-assign]  # what it gives is not looked at
+    async with running(watch):
+        for number, celsius in enumerate((90.0, 40.0, 90.0), 1):
+            box.readings = replace(COOL, celsius=celsius)
+            watch.again()
+            await until(lambda number=number: len(box.told) == number, "the news")  # type: ignore[misc]
+
+
+async def test_a_busy_box_begins_nothing_before_it_is_known_how_busy_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes a second, and another look; without such a limit nobody waits for it."""
+    monkeypatch.setattr("headwater_agent.watch.BUSY_S", 0.01)
+    box = Box(Readings())
+
+    def read() -> Readings:
+        box.looks += 1
+        return Readings(cpu_busy=100.0) if box.looks > 1 else Readings()
+
+    for wanted, looks, waiting in ((Wanted(max_cpu_busy=10.0), 2, "busy otherwise"), (Wanted(), 1, "")):
+        box.looks = 0
+        watch = replace(box.watch(), wanted=wanted, read=read)
+        await watch.begin()
+        assert box.looks == looks
+        assert waiting in watch.standing.waiting and bool(waiting) is bool(watch.standing.waiting)

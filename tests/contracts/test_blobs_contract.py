@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from headwater_control.edges.blobs import FolderBlobs
-from headwater_control.ports import Blobs, TakenOver
+from headwater_control.ports import Blobs, Missing, TakenOver
 from headwater_wire import digests
 from headwater_wire.chunks import CHUNK_BYTES
 from headwater_wire.errors import DigestMismatch, LengthMismatch, Malformed
@@ -245,13 +245,24 @@ async def test_two_uploads_at_once_can_not_mix(blobs: Blobs) -> None:
     assert await read(blobs, announced.digest) == LONG
 
 
-async def test_a_sweep_spares_the_live_and_the_recent(blobs: Blobs) -> None:
-    """Only what no row needs and nobody has just put is deleted."""
+async def test_a_sweep_spares_the_live_and_what_may_become_so(blobs: Blobs) -> None:
+    """Only what no row needs, and was found so for long enough, is deleted."""
     live, dead = await blobs.put(b"live"), await blobs.put(b"dead one")
-    assert await blobs.sweep(frozenset({live.digest})) == 0
+    for _ in range(2):
+        assert await blobs.sweep(frozenset({live.digest})) == 0
     assert await blobs.size(dead.digest) == 8
-    assert await blobs.sweep(frozenset({live.digest}), keep_newer_s=0.0) == 8
+    assert await blobs.sweep(frozenset({live.digest}), grace_s=0.0) == 8
     assert (await blobs.size(live.digest), await blobs.size(dead.digest)) == (4, None)
+
+
+@pytest.mark.parametrize("absent", [ABSENT, Digest("f" * 63 + "\x06"), Digest("../../etc/passwd")])
+async def test_nothing_is_swept_for_one_who_names_what_is_not_there(blobs: Blobs, absent: Digest) -> None:
+    """Its rows may be damaged, or another database's: the blob that the right one names may be among the others."""
+    live, other = await blobs.put(b"live"), await blobs.put(b"whose row has a flipped bit")
+    with pytest.raises(Missing) as caught:
+        await blobs.sweep(frozenset({live.digest, absent}), grace_s=0.0)
+    assert caught.value.digests == {absent}
+    assert await blobs.damaged([live.digest, other.digest]) == ()
 
 
 async def test_a_sweep_spares_an_upload_in_progress(blobs: Blobs) -> None:
@@ -261,7 +272,7 @@ async def test_a_sweep_spares_an_upload_in_progress(blobs: Blobs) -> None:
         await staging.write(b"abc")
     async with blobs.stage("open", announced) as staging:
         await staging.write(b"ab")
-        assert await blobs.sweep(frozenset(), keep_newer_s=0.0) == 3
+        assert await blobs.sweep(frozenset(), grace_s=0.0) == 3
         await staging.write(b"cd")
         assert await staging.commit() == announced
     async with blobs.stage("left", announced) as staging:

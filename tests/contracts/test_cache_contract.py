@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from headwater_agent.edges.cache import FolderCache
+from headwater_agent.edges.cache import WRONG_AT_MOST, FolderCache
 from headwater_agent.ports import Cache, Gone, Unavailable
 from headwater_wire import digests
 from headwater_wire.ids import Digest
 from headwater_wire.messages import Blob
 
-from tests.fakes.agent_ports import Gate, MemoryCache, ServingUplink
+from tests.fakes.agent_ports import MemoryCache
+from tests.fakes.agent_uplink import ServingUplink
+from tests.fakes.gate import Gate
 
 DATA, OTHER = b"a graph" * 1000, b"base version" * 1000
 
@@ -94,6 +96,24 @@ async def test_other_bytes_than_announced_are_never_given(target: Target, sent: 
     target.blobs[blob.digest] = sent
     with pytest.raises(Unavailable):
         await target.cache.get(blob, durably=True)
+    target.put(DATA)
+    assert (await target.cache.get(blob, durably=True)).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("sent", [DATA[:-1], DATA + b"x", b"?" + DATA[1:], b""])
+async def test_what_keeps_coming_damaged_is_gone(target: Target, sent: bytes) -> None:
+    """A link damages now and then: what is wrong five times in a row is so where it comes from. Then it begins anew."""
+    blob = target.put(DATA)
+    target.blobs[blob.digest] = sent
+    for _ in range(2):
+        for _ in range(WRONG_AT_MOST - 1):
+            with pytest.raises(Unavailable):
+                await target.cache.get(blob, durably=True)
+        with pytest.raises(Gone, match=f"{WRONG_AT_MOST} times in a row"):
+            await target.cache.get(blob, durably=True)
+    for _ in range(WRONG_AT_MOST - 1):
+        with pytest.raises(Unavailable):
+            await target.cache.get(blob, durably=True)
     target.put(DATA)
     assert (await target.cache.get(blob, durably=True)).read_bytes() == DATA
 

@@ -135,6 +135,26 @@ async def test_announcing_registers_again(target: Target) -> None:
     assert target.link.epoch == 1
 
 
+async def test_a_registration_is_shown_until_it_is_known(target: Target) -> None:
+    """And again when the control plane has lost it, or it has changed; what is said of an older one changes nothing."""
+    target.connect()
+    hello = await target.registered(1)
+    assert target.link.unknown == hello
+    target.link.known(target.link.hello_hash, is_known=True)
+    assert target.link.unknown is None
+    await target.link.announce()
+    await target.registered(2)
+    assert target.link.unknown is None
+    target.link.known(target.link.hello_hash, is_known=False)
+    assert target.link.unknown == hello
+    before = target.link.hello_hash
+    target.become(Inventory(hostname="another"))
+    await target.link.announce()
+    changed = await target.registered(3)
+    target.link.known(before, is_known=True)
+    assert target.link.unknown == changed
+
+
 async def test_renewing_connects_with_the_next_epoch(target: Target) -> None:
     """As often as it is asked to."""
     target.connect()

@@ -172,6 +172,15 @@ async def test_surveys_are_those_saved_last_and_no_others(life: Life) -> None:
         assert await journal.surveys() == ()
 
 
+async def test_an_inspection_that_has_only_begun_comes_back_with_its_tries(life: Life) -> None:
+    """They are what tells a file that ends the agent at each start."""
+    begun = replace(BROKEN, tries=2)
+    async with life() as journal:
+        await journal.save_surveys([NUMBERS, begun])
+    async with life() as journal:
+        assert set(await journal.surveys()) == {NUMBERS, begun}
+
+
 async def test_sessions_surveys_and_epochs_leave_each_other_alone(life: Life) -> None:
     """Saving the one changes nothing of the others."""
     async with life() as journal:

@@ -14,7 +14,7 @@ from headwater_agent.config import Address
 from headwater_agent.edges.trust import Gullible
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.ports import Gone, Unavailable, Uplink
-from headwater_agent.ration import UsedUp
+from headwater_agent.ration import PutOff
 from headwater_control.core.runs import RunSpec
 from headwater_control.edges.blobs import FolderBlobs
 from headwater_control.gates import grpc as gate
@@ -40,7 +40,7 @@ from headwater_wire.messages import (
 from tests.control_plane.service.driver import step
 from tests.fakes.agent_bundle import DEVICE, task
 from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
-from tests.fakes.agent_ports import ServingUplink
+from tests.fakes.agent_uplink import ServingUplink
 from tests.fakes.world import MODEL, Box, fake_world, import_digits, read_blob
 
 DELTA = bytes(range(256)) * 200
@@ -253,13 +253,13 @@ async def test_who_sends_is_asked_first_and_may_put_it_off(target: Target, delta
     committed, asked = Receipt(ReceiptKind.COMMITTED, digests.of_bytes(DELTA).digest), list[str]()
 
     async def no() -> None:
-        raise UsedUp("tomorrow")
+        raise PutOff("tomorrow")
 
     async def yes() -> None:
         asked.append("yes")
 
     target.script(committed)
-    with pytest.raises(UsedUp):
+    with pytest.raises(PutOff):
         await target.uplink.upload(target.offer(), delta, never, no)
     for _ in range(2):
         target.script(committed)

@@ -17,8 +17,13 @@ PLUGIN = "/usr/lib/mosquitto_dynamic_security.so"
 
 def configure(folder: Path, **wanted: object) -> int:
     """Run it for a control plane whose data is in `folder`."""
+    return run(None, {"data_dir": str(folder / "data")}, asked(folder, **wanted))
+
+
+def asked(folder: Path, **wanted: object) -> Wanted:
+    """Say what is wanted."""
     said = {"to": folder / "mosquitto", "listen": "0.0.0.0:8883", "plugin": PLUGIN, **wanted}
-    return run(None, {"data_dir": str(folder / "data")}, Wanted(**said))  # type: ignore[arg-type]
+    return Wanted(**said)  # type: ignore[arg-type]
 
 
 def test_the_certificate_is_for_the_names_and_by_the_control_plane_s_authority(
@@ -44,6 +49,13 @@ def test_key_and_chain_fit_together(tmp_path: Path) -> None:
     file = tmp_path / "mosquitto" / "broker.pem"
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_only_with_headwater_s_own_authority(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said here already, not only when the control plane starts with it."""
+    assert run(None, {"ca_chain": "chain.pem", "ca_key": "ca.key"}, asked(tmp_path)) == 2
+    assert "with mosquitto leave ca_chain" in capsys.readouterr().err
+    assert not (tmp_path / "mosquitto").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from headwater_control.certificates import Bearer, from_der, from_pem
 from headwater_control.edges.ca import Authority, BadAuthority, embedded
@@ -256,6 +256,17 @@ def test_what_is_no_request_for_a_p256_key_is_malformed(authority: Authority, ki
     for ask in (authority.key_of, lambda csr: authority.device(BOX, csr, NOW)):
         with pytest.raises(Malformed, match=r"P-256|no certificate signing request"):
             ask(odd_request(kind))
+
+
+def test_of_a_key_of_another_kind_no_signature_is_looked_at(authority: Authority) -> None:
+    """It would take the longer the larger the key is: a stranger chooses that."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "whoever")])
+    signed = (
+        x509.CertificateSigningRequestBuilder().subject_name(name).sign(dsa.generate_private_key(1024), hashes.SHA256())
+    )
+    forged = signed.public_bytes(DER)[:-1] + b"\0"
+    with pytest.raises(Malformed, match="P-256"):
+        authority.key_of(forged)
 
 
 def test_the_revoked_are_listed(authority: Authority) -> None:

@@ -24,7 +24,7 @@ BOX = device_uri(DeviceId("box-1"))
 def certificate(*uris: str) -> x509.Certificate:
     """Make one with these URIs, and a DNS name."""
     names = [x509.DNSName("box-2"), *(x509.UniformResourceIdentifier(uri) for uri in uris)]
-    return profiles.leaf(ROOT, KEY, KEY.public_key(), "box-3", names, NOW, server=False)
+    return profiles.leaf(ROOT, KEY, KEY.public_key(), profiles.wanted(ROOT, "box-3", names, NOW, server=False))
 
 
 @pytest.mark.parametrize(("uri", "device"), [(BOX, "box-1"), (CONTROL, None)])

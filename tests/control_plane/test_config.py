@@ -176,6 +176,30 @@ def test_a_mosquitto_that_could_not_be_told_who_is_shut_out_is_refused(flags: di
         load(None, {}, {"broker": "mqtts://control.example", **flags})
 
 
+STEP = {"ca_url": "https://ca", "ca_provisioner": "headwater", "ca_provisioner_key": "key.json"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"ca_chain": "chain.pem"}, "ca_chain and ca_key belong together"),
+        ({"ca_key": "ca.key"}, "ca_chain and ca_key belong together"),
+        (STEP, "all four"),
+        ({"ca_chain": "chain.pem", "ca_url": "https://ca"}, "all four"),
+        ({"ca_chain": "chain.pem", "ca_key": "ca.key", **STEP}, "two ways"),
+    ],
+)
+def test_half_of_an_authority_is_refused(flags: dict[str, str], sentence: str) -> None:
+    """A chain with its key, or a chain with a step-ca and what that asks for."""
+    with pytest.raises(BadSetting, match=sentence):
+        load(None, {}, flags)
+
+
+def test_a_step_ca_is_a_chain_an_address_and_a_provisioner() -> None:
+    """All four."""
+    assert load(None, {}, {"ca_chain": "chain.pem", **STEP}).ca_url == "https://ca"
+
+
 def test_the_reload_command_is_split_as_a_shell_would() -> None:
     """No shell runs it."""
     flags = {"broker": "mqtts://localhost", "mosquitto_dir": "/etc/x", "mosquitto_reload": "ssh 'a b' reload"}

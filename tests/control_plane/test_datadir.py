@@ -21,6 +21,19 @@ def test_what_a_kill_left_half_written_is_gone_after_a_start(tmp_path: Path) -> 
         assert second.previous_holder == first.holder
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"control-\0\0\0"])
+def test_a_damaged_name_of_the_last_process_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    """Its leases end by themselves; PostgreSQL would refuse to be asked for such a name."""
+    (tmp_path / "holder").write_bytes(damage)
+    with claimed(tmp_path) as held:
+        assert held.previous_holder == ""
+    assert any("holder is damaged" in line for line in caplog.messages) is bool(damage)
+    with claimed(tmp_path) as again:
+        assert again.previous_holder == held.holder
+
+
 @pytest.fixture
 def generous() -> Iterator[None]:
     """Let new files be readable and writable by everybody, unless somebody says otherwise."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,23 @@ from hypothesis import strategies as st
 DATA = bytes(range(256)) * 40
 
 
+@dataclass
+class Clock:
+    """The time of this process's life."""
+
+    s: float = 0.0
+
+
 @pytest.fixture
-def blobs(tmp_path: Path) -> FolderBlobs:
+def clock() -> Clock:
+    """Let it stand still."""
+    return Clock()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path, clock: Clock) -> FolderBlobs:
     """An empty folder's."""
-    return FolderBlobs(tmp_path)
+    return FolderBlobs(tmp_path, lambda: clock.s)
 
 
 def files(folder: Path) -> list[Path]:
@@ -61,29 +74,60 @@ async def test_every_flipped_bit_and_every_lost_byte_is_found(blobs: FolderBlobs
     assert await blobs.damaged([sound.digest, hurt.digest]) == (hurt.digest,)
 
 
-async def test_what_was_stored_again_is_recent(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """A sweep spares it, though it was made long ago: its row may not be committed yet."""
-    blob = await blobs.put(DATA)
+async def test_what_was_stored_again_is_spared(blobs: FolderBlobs, tmp_path: Path, clock: Clock) -> None:
+    """By a sweep that would have deleted it, though it was made long ago: its row may not be committed yet."""
+    await blobs.put(DATA)
     for adopt in (False, True):
-        os.utime(blobs.path(blob.digest), (0, 0))
+        assert await blobs.sweep(frozenset()) == 0
+        clock.s += 3600
         if adopt:
             (tmp_path / "source").write_bytes(DATA)
-            os.utime(tmp_path / "source", (0, 0))
             await blobs.adopt(tmp_path / "source")
         else:
             await blobs.put(DATA)
         assert await blobs.sweep(frozenset()) == 0
-    os.utime(blobs.path(blob.digest), (0, 0))
+    clock.s += 3600
     assert await blobs.sweep(frozenset()) == len(DATA)
 
 
-async def test_the_debris_of_a_crash_is_swept(blobs: FolderBlobs, tmp_path: Path) -> None:
+async def test_what_was_needed_meanwhile_is_spared(blobs: FolderBlobs, clock: Clock) -> None:
+    """It counts anew from when nobody needed it any more."""
+    blob = await blobs.put(DATA)
+    for live in (set(), {blob.digest}, set()):
+        assert await blobs.sweep(frozenset(live)) == 0
+        clock.s += 3600
+    assert await blobs.sweep(frozenset()) == len(DATA)
+
+
+async def test_an_unfinished_upload_that_goes_on_is_spared(blobs: FolderBlobs, clock: Clock) -> None:
+    """What has come is kept for as long as somebody comes back for it within the hour."""
+    announced = digests.of_bytes(DATA)
+    for turn in range(3):
+        async with blobs.stage("task", announced) as staging:
+            assert staging.offset == turn * 100
+            await staging.write(DATA[:100])
+        assert await blobs.sweep(frozenset()) == 0
+        clock.s += 3600
+    assert await blobs.sweep(frozenset()) == 300
+
+
+async def test_a_clock_that_jumps_deletes_nothing(tmp_path: Path) -> None:
+    """A blob whose row is about to be committed is as new as this process knows, whatever the file's time says."""
+    blobs = FolderBlobs(tmp_path)
+    blob = await blobs.put(DATA)
+    os.utime(blobs.path(blob.digest), (0, 0))  # as if the machine's clock had been set forward since
+    for _ in range(2):
+        assert await blobs.sweep(frozenset()) == 0
+    assert await blobs.damaged([blob.digest]) == ()
+
+
+async def test_the_debris_of_a_crash_is_swept(blobs: FolderBlobs, tmp_path: Path, clock: Clock) -> None:
     """A temporary file that no writer is at any more."""
     blob = await blobs.put(DATA)
     debris = blobs.path(blob.digest).with_name(".hw-tmp-0123456789abcdef")
     debris.write_bytes(b"half")
     assert await blobs.sweep(frozenset({blob.digest})) == 0
-    os.utime(debris, (time.time() - 7200,) * 2)
+    clock.s += 3600
     assert await blobs.sweep(frozenset({blob.digest})) == 4
     assert files(tmp_path) == [blobs.path(blob.digest)]
 

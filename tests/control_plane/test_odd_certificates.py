@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from headwater_control import certificates
 from headwater_control.edges.ca import Authority, profiles
+from headwater_control.edges.ca.signer import KeySigner
 from headwater_control.ports.issuer import NotOurs
 from headwater_wire.errors import Malformed
 
@@ -14,7 +15,7 @@ from tests.fuzzing import der
 from tests.fuzzing.certificates import pem
 
 ROOT = profiles.root(der.key(1), "root", der.NOW)
-OURS = Authority(ROOT, ROOT, der.key(1))
+OURS = Authority(ROOT, ROOT, KeySigner(ROOT, der.key(1)))
 _VERSION_3 = bytes.fromhex("a003020102")  # of a certificate, RFC 5280, 4.1.2.1
 _P256 = bytes.fromhex("06082a8648ce3d030107")  # a curve, RFC 5480, 2.1.1.1
 

@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import onnx
 import pytest
-from headwater.demo.processes import ControlPlane
+from headwater.client import Client
+from headwater.demo.processes import ControlPlane, Process
 from headwater.errors import Unreachable
 from headwater.examples import classifier
 from headwater_control.__main__ import run
 
+from tests.support.waiting import until_now
 from tests.support.warm import launch
 
 STOP_S = 20.0
@@ -78,6 +82,37 @@ def test_a_database_that_cannot_be_had_is_a_sentence(tmp_path: Path, capfd: pyte
     assert "the database can't be opened" in line
 
 
+def test_a_database_that_is_not_there_is_refused_beside_blobs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before any of them is swept as nobody's: the sentence says to correct the setting, or to restore."""
+    blob = tmp_path / "blobs" / "objects" / "ab" / f"ab{62 * '0'}"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"what boxes learnt")
+    assert "correct `database`, or restore the last backup" in refusal(capfd, tmp_path)
+    assert blob.exists()
+    assert not (tmp_path / "headwater.db").exists()
+
+
+def test_a_damaged_database_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Which says to restore; every further start says it too, and changes nothing."""
+    (tmp_path / "headwater.db").write_bytes(b"no database, for long enough that it could be one" * 100)
+    for _ in range(2):
+        line = refusal(capfd, tmp_path)
+        assert "the database is damaged: `headwater restore` the last backup (file is not a database)" in line
+    assert (tmp_path / "headwater.db").read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff\xfe", b"[]", b'{"made_at": "yesterday"}', b"{}"])
+def test_a_damaged_note_of_a_restore_is_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], note: bytes
+) -> None:
+    """Nothing has happened since: it is restored again."""
+    (tmp_path / "restored.json").write_bytes(note)
+    line = refusal(capfd, tmp_path, grpc="127.0.0.1:0")
+    assert f"{tmp_path / 'restored.json'} is damaged: empty the folder, and restore the backup again" in line
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A file where the data directory should be is named."""
     (tmp_path / "file").write_text("")
@@ -107,6 +142,32 @@ def test_a_stop_is_clean_and_the_next_start_carries_on(tmp_path: Path) -> None:
     with ControlPlane(data) as second, second.ready().client() as client:
         assert client.models.show("digits") == made.model
         assert client.versions.list("digits") == (made.version,)
+
+
+def test_the_first_admin_token_is_shown_once(tmp_path: Path) -> None:
+    """By the first start, with how to log in; not by the second, where it is good all the same."""
+    first, at = told_by_a_start(tmp_path, "")
+    (token,) = re.findall(r"The first admin token is shown only now:\n  (\S+)\n", first)
+    assert f"headwater login {at} --ca-fingerprint sha256:" in first
+    second, _ = told_by_a_start(tmp_path, token)
+    assert token not in second
+    assert "admin token" not in second
+
+
+def told_by_a_start(folder: Path, token: str) -> tuple[str, str]:
+    """Start one that has no file for the first token, call it with `token`, stop it; give what it said and its URL."""
+    data, log = folder / "data", folder / f"{len(token)}.log"
+    flags = [f"--{name}=127.0.0.1:0" for name in ("http", "grpc", "mqtt", "enrol")]
+    command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data), *flags]
+    with Process("the control plane", command, log, launch=launch) as serving:
+        until_now(lambda: "headwater is ready" in serving.tail(), "it is ready")
+        at = str(json.loads((data / "endpoints.json").read_text())["http"])
+        if token:
+            with Client(at, token=token, ca=data / "ca" / "root.pem") as client:
+                assert client.models.list() == ()
+        serving.terminate()
+        assert serving.wait(STOP_S) == 0
+    return log.read_text(), at
 
 
 def test_after_a_kill_it_starts_again_at_once_and_ctrl_c_stops_it(tmp_path: Path) -> None:

@@ -2,21 +2,23 @@
 
 import asyncio
 import ssl
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography import x509
-from headwater_control.edges.ca import Authority, embedded
+from headwater_control.edges.ca import Authority, Leaf, embedded
 from headwater_control.edges.ca.authority import key_pem
 from headwater_control.edges.clock import SystemClock
-from headwater_control.tls import ServerTls, client_context
+from headwater_control.ports import CantIssue
+from headwater_control.tls import ClientTls, ServerTls
 from headwater_wire.ids import DeviceId
 
 from tests.fakes.clock import FakeClock
 from tests.support.handshakes import client, shake
 from tests.support.requests import new_key, request
+from tests.support.waiting import until
 
 HALF_S = 45 * 86_400.0
 HOSTS = ("localhost", "127.0.0.1")
@@ -53,14 +55,14 @@ def serial(certificate: bytes) -> int:
     return x509.load_der_x509_certificate(certificate).serial_number
 
 
-def test_until_half_its_life_it_stays(served: ServerTls, clock: FakeClock) -> None:
+async def test_until_half_its_life_it_stays(served: ServerTls, clock: FakeClock) -> None:
     """Looked at again and again; at half life it is renewed, once."""
-    assert not served.renew_if_due(clock.now())
-    assert not served.renew_if_due(clock.now() + timedelta(seconds=3599))
+    assert not await served.renew_if_due(clock.now())
+    assert not await served.renew_if_due(clock.now() + timedelta(seconds=3599))
     at = clock.now() + timedelta(seconds=3600)
-    assert served.renew_if_due(at)
-    assert not served.renew_if_due(at)
-    assert not served.renew_if_due(at + timedelta(seconds=HALF_S - 1))
+    assert await served.renew_if_due(at)
+    assert not await served.renew_if_due(at)
+    assert not await served.renew_if_due(at + timedelta(seconds=HALF_S - 1))
 
 
 async def test_a_renewal_reaches_contexts_that_serve_already(
@@ -72,10 +74,13 @@ async def test_a_renewal_reaches_contexts_that_serve_already(
     before = {serial(shake(ours, context)[0]) for context in contexts}
     renewing = asyncio.create_task(served.run())
     await clock.advance(3700)
+
+    def shown() -> set[int]:
+        return {serial(shake(ours, context)[0]) for context in contexts}
+
+    await until(lambda: shown().isdisjoint(before), "both show the new one")  # it is issued in a thread
     renewing.cancel()
-    after = {serial(shake(ours, context)[0]) for context in contexts}
-    assert len(before) == len(after) == 1
-    assert before != after
+    assert len(before) == len(shown()) == 1
 
 
 async def test_a_renewal_reaches_a_grpc_server_that_serves_already(
@@ -87,7 +92,7 @@ async def test_a_renewal_reaches_a_grpc_server_that_serves_already(
     await server.start()
     try:
         seen = [await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=20)]
-        assert served.renew_if_due(clock.now() + timedelta(seconds=3600))
+        assert await served.renew_if_due(clock.now() + timedelta(seconds=3600))
         seen.append(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=20))
     finally:
         await server.stop(0)
@@ -99,13 +104,54 @@ def pem_serial(text: str) -> int:
     return x509.load_pem_x509_certificate(text.encode()).serial_number
 
 
-def test_with_clients_only_our_issuers_get_through(
+class Fickle:
+    """An authority that can be away."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self.root_pem = authority.root_pem
+        self.away = False
+
+    def control(self, name: str, now: datetime) -> Leaf:
+        """Issue, or not."""
+        if self.away:
+            raise CantIssue("away")
+        return self._authority.control(name, now)
+
+
+async def test_a_connections_certificate_is_kept_until_half_its_life(authority: Authority, clock: FakeClock) -> None:
+    """Each connection's own; a later one with the same name shows the same, and the next one's turn comes in time."""
+    tls = ClientTls(authority, clock)
+    theirs = ServerTls(authority, HOSTS, clock).context(clients=True)
+    shown = [serial(shake(await tls.context(name), theirs)[1]) for name in ("gate", "gate", "publisher")]
+    assert shown[0] == shown[1] != shown[2]
+    await clock.advance(HALF_S + 1)
+    assert serial(shake(await tls.context("gate"), theirs)[1]) != shown[0]
+
+
+async def test_a_connection_does_without_an_authority_that_is_away(authority: Authority, clock: FakeClock) -> None:
+    """As long as the certificate that it has is good; without one it can't begin."""
+    fickle = Fickle(authority)
+    tls = ClientTls(fickle, clock)  # type: ignore[arg-type]  # as much of an authority as is asked
+    theirs = ServerTls(authority, HOSTS, clock).context(clients=True)
+    first = serial(shake(await tls.context("gate"), theirs)[1])
+    fickle.away = True
+    await clock.advance(HALF_S + 1)
+    assert serial(shake(await tls.context("gate"), theirs)[1]) == first
+    with pytest.raises(CantIssue):
+        await tls.context("publisher")
+    await clock.advance(HALF_S + 1)
+    with pytest.raises(CantIssue):
+        await tls.context("gate")
+
+
+async def test_with_clients_only_our_issuers_get_through(
     served: ServerTls, authority: Authority, clock: FakeClock, tmp_path: Path
 ) -> None:
     """A device and the control plane itself; nobody without a certificate or with a foreign one."""
     theirs = served.context(clients=True)
     shake(client(authority.root_pem, device(authority, clock)), theirs)
-    shake(client_context(authority, "publisher", clock.now()), theirs)
+    shake(await ClientTls(authority, clock).context("publisher"), theirs)
     with pytest.raises(ssl.SSLError, match="peer did not return a certificate"):
         shake(client(authority.root_pem), theirs)
     foreign = embedded(tmp_path / "other", clock.now())

@@ -16,15 +16,8 @@ from headwater_wire.messages import (
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, offered
 from tests.fakes.agent_gateway import ScriptedGateway
-from tests.fakes.agent_ports import (
-    MemoryCache,
-    MemoryJournal,
-    MemoryShelf,
-    MemorySpool,
-    QuietLink,
-    ScriptedUplink,
-    ScriptedWorker,
-)
+from tests.fakes.agent_ports import MemoryCache, MemoryJournal, MemoryShelf, MemorySpool, QuietLink, ScriptedWorker
+from tests.fakes.agent_uplink import ScriptedUplink
 from tests.fakes.agent_world import METRICS, deployment
 
 DELTA = b"delta"

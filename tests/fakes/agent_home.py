@@ -3,15 +3,17 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from headwater.demo.processes import Child
+from headwater_agent.edges.console import SOCKET
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, dataset_file
 from tests.support.warm import launch
@@ -117,6 +119,15 @@ async def until(condition: Callable[[], object], what: str, within_s: float = 20
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {within_s:g} s: {what}") from None
+
+
+@contextmanager
+def mute(state: Path) -> Iterator[None]:
+    """Be an agent that hangs: the kernel takes whoever calls, and nobody answers."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(state / SOCKET))
+        listening.listen()
+        yield
 
 
 @asynccontextmanager

@@ -2,48 +2,23 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
 from headwater_agent.core.session import Box, Session
 from headwater_agent.edges import records
-from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable, freely
+from headwater_agent.edges.cache import WRONG_AT_MOST
+from headwater_agent.ports import Damaged, Died, Gone, Survey, Unavailable
 from headwater_agent.training.heads import newest_step
-from headwater_agent.training.protocol import Job, Reply, Stepped, Stopped, Train
+from headwater_agent.training.protocol import Job, Protect, Reply, Stepped, Stopped, Train
 from headwater_wire import convert, digests
 from headwater_wire.ids import Digest, ModelName, TaskId, VersionId
-from headwater_wire.messages import Blob, Hello, Inventory, Offer, Receipt, ReceiptKind, SyncAnswer, SyncRequest
+from headwater_wire.messages import Blob, Hello, Inventory
 
-from tests.support.cutting import cut
-
-_CHUNK = 1000
-_T = TypeVar("_T")
-
-
-class Gate:
-    """Open until it is closed; `reached` tells that somebody has come to it since."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self._open = asyncio.Event()
-        self._open.set()
-
-    def close(self) -> None:
-        """Let nobody through."""
-        self.reached.clear()
-        self._open.clear()
-
-    def open(self) -> None:
-        """Let everybody through."""
-        self._open.set()
-
-    async def __call__(self) -> None:
-        """Come to it, and pass when it is open."""
-        self.reached.set()
-        await self._open.wait()
+from tests.fakes.gate import Gate
 
 
 class MemorySpool:
@@ -56,9 +31,11 @@ class MemorySpool:
         self.work: list[Path] = []
         self.free = 10**12
 
-    def work_path(self, task: TaskId, attempt: int) -> Path:
+    def work_path(self, task: TaskId, attempt: int, *, guarded: bool = False) -> Path:
         """Name a place."""
-        self.work.append(self._folder / f"{task}.{attempt}.{next(self._numbers)}")
+        folder = self._folder / ("guarded" if guarded else "work")
+        folder.mkdir(exist_ok=True)
+        self.work.append(folder / f"{task}.{attempt}.{next(self._numbers)}")
         return self.work[-1]
 
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
@@ -148,61 +125,12 @@ class MemoryJournal:
         return True
 
 
-@dataclass
-class ScriptedUplink:
-    """Answers in order what the script holds for each call; an exception is raised."""
-
-    answers: list[SyncAnswer | Exception] = field(default_factory=list)
-    receipts: list[Receipt | Exception] = field(default_factory=list)
-    requests: list[SyncRequest] = field(default_factory=list)
-    offers: list[Offer] = field(default_factory=list)
-    committed: set[TaskId] = field(default_factory=set)
-
-    async def sync(self, request: SyncRequest) -> SyncAnswer:
-        """Answer."""
-        self.requests.append(request)
-        return _next(self.answers)
-
-    async def upload(
-        self, offer: Offer, path: Path, sent: Callable[[int], None], wanted: Callable[[], Awaitable[None]] = freely
-    ) -> Receipt:
-        """Take it, or not: only what is committed for the first time is read and sent."""
-        self.offers.append(offer)
-        answer = self.receipts[0]
-        if isinstance(answer, Receipt) and answer.kind is ReceiptKind.COMMITTED and offer.task not in self.committed:
-            if _described(path) != offer.delta:
-                raise Unavailable("ABORTED: another digest")
-            await wanted()
-            self.committed.add(offer.task)
-            sent(offer.delta.size)
-        return _next(self.receipts)
-
-
-@dataclass
-class ServingUplink(ScriptedUplink):
-    """Serves blobs as well; a fetch passes `gate` and breaks after its first chunk by what is in `troubles`."""
-
-    blobs: dict[Digest, bytes] = field(default_factory=dict)
-    troubles: list[Exception] = field(default_factory=list)
-    gate: Gate = field(default_factory=Gate)
-
-    async def fetch(self, digest: Digest, offset: int) -> AsyncGenerator[bytes, None]:
-        """Give the bytes, in small chunks."""
-        if digest not in self.blobs:
-            raise Gone("no such blob")
-        data = self.blobs[digest]
-        if offset > len(data):
-            raise Unavailable(f"there is nothing beyond byte {len(data)}")
-        for chunk in cut(data[offset:], _CHUNK):
-            yield chunk
-            await self.gate()
-            if self.troubles:
-                raise self.troubles.pop(0)
+PROTECTED = b"protected"
 
 
 @dataclass
 class ScriptedWorker:
-    """Replies in order; None: it never answers. `wrote` fills the delta of a job that trains."""
+    """Replies in order; None: it never answers. `wrote` fills the delta of a job that trains, PROTECTED the other."""
 
     replies: list[Reply | Exception | None] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -221,6 +149,8 @@ class ScriptedWorker:
             on_step(Stepped(1, 2, 0.5))
             if job.plan.train:
                 _write(Path(job.delta_path), self.wrote)
+        if isinstance(job, Protect):
+            _write(Path(job.protected_path), PROTECTED)
         reply = self.replies.pop(0) if self.replies else Died("the script has ended")
         if reply is None:
             self._asked.clear()
@@ -248,6 +178,7 @@ class MemoryCache:
     asked: Callable[[], None] = lambda: None
     here: set[Digest] = field(default_factory=set)
     gate: Gate = field(default_factory=Gate)
+    wrong: Counter[Digest] = field(default_factory=Counter)
 
     def put(self, data: bytes) -> Blob:
         """Add one."""
@@ -267,7 +198,12 @@ class MemoryCache:
             raise Gone("no such blob")
         await self.gate()
         if digests.of_bytes(self.blobs[blob.digest]) != blob:
+            self.wrong[blob.digest] += 1
+            if self.wrong[blob.digest] == WRONG_AT_MOST:
+                del self.wrong[blob.digest]
+                raise Gone(f"what came has another SHA-256, {WRONG_AT_MOST} times in a row")
             raise Unavailable("what came has another SHA-256")
+        del self.wrong[blob.digest]
         path.write_bytes(self.blobs[blob.digest])
         self.here.add(blob.digest)
         return path
@@ -326,6 +262,7 @@ class QuietLink:
     announced: int = 0
     renewed: int = 0
     pulses: int = 0
+    settled: str = ""
 
     def __post_init__(self) -> None:
         self._publish()
@@ -339,6 +276,15 @@ class QuietLink:
     def hello_hash(self) -> str:
         """Digest the last registration."""
         return hashed(self.hellos[-1]) if self.hellos else ""
+
+    @property
+    def unknown(self) -> Hello | None:
+        """Tell the last registration, unless it is known."""
+        return self.hellos[-1] if self.hellos and self.hello_hash != self.settled else None
+
+    def known(self, hello_hash: str, *, is_known: bool) -> None:
+        """Remember which one is."""
+        self.settled = hello_hash if is_known else ""
 
     async def announce(self) -> None:
         """Count, and publish."""
@@ -364,13 +310,6 @@ def hashed(hello: Hello) -> str:
     return digests.of_bytes(convert.hello_to(hello).SerializeToString(deterministic=True)).digest
 
 
-def _next(script: list[_T | Exception]) -> _T:
-    answer = script.pop(0)
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
 def _moved(source: Path, target: Path, delta: Blob) -> Path:
     _check(source, delta)
     return _renamed(source, target)
@@ -383,10 +322,6 @@ def _renamed(source: Path, target: Path) -> Path:
 def _check(path: Path, delta: Blob) -> None:
     if not path.exists() or digests.of_file(path) != delta:
         raise Damaged("not the delta that was announced")
-
-
-def _described(path: Path) -> Blob:
-    return digests.of_file(path)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -149,7 +149,7 @@ class World:
                 self.pending = [
                     other
                     for other in self.pending
-                    if not isinstance(other, do.Install)
+                    if not isinstance(other, do.FetchVersion | do.Install)
                     or (other.deployment.model, other.deployment.generation) != (model, generation)
                 ]
                 return []
@@ -209,6 +209,8 @@ def succeed(command: do.Command) -> on.Event | None:
             if task.plan.train:
                 return on.Trained(task.id, attempt, delta_of(task.id), METRICS)
             return on.Scored(task.id, attempt, METRICS)
+        case do.FetchVersion(wanted):
+            return on.VersionFetched(wanted.model, wanted.generation)
         case do.Install(wanted):
             return on.Installed(wanted.model, wanted.generation)
         case _:

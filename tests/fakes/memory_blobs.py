@@ -1,12 +1,11 @@
 """Blobs in memory: no thread, no fsync, no time but what is told. `scratch` holds what a child process must read."""
 
 import re
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from headwater_control.ports import TakenOver
+from headwater_control.ports import GRACE_S, Missing, TakenOver
 from headwater_wire import digests
 from headwater_wire.chunks import CHUNK_BYTES, Receiver
 from headwater_wire.errors import DigestMismatch, LengthMismatch, Malformed
@@ -21,16 +20,17 @@ class MemoryBlobs:
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
+        self.now_s = 0.0
         self.objects: dict[Digest, bytes] = {}
-        self._put_at: dict[Digest, float] = {}
-        self._unfinished: dict[tuple[str, Blob], tuple[bytes, float]] = {}
+        self._unneeded: dict[Digest | tuple[str, Blob], float] = {}  # since when
+        self._unfinished: dict[tuple[str, Blob], bytes] = {}
         self._open: dict[str, MemoryStaging] = {}
 
     async def put(self, data: bytes) -> Blob:
         """Store."""
         blob = digests.of_bytes(data)
         self.objects[blob.digest] = bytes(data)
-        self._put_at[blob.digest] = time.time()
+        self._unneeded.pop(blob.digest, None)
         return blob
 
     async def adopt(self, path: Path) -> Blob:
@@ -56,8 +56,12 @@ class MemoryBlobs:
             yield data[start : start + CHUNK_BYTES]
 
     async def damaged(self, wanted: Iterable[Digest]) -> tuple[Digest, ...]:
-        """Name those that are not there: a dict damages nothing."""
-        return tuple(digest for digest in wanted if digest not in self.objects)
+        """Name those that are not there, or that a test has written over."""
+        return tuple(digest for digest in wanted if not self._is_sound(digest))
+
+    def _is_sound(self, digest: Digest) -> bool:
+        data = self.objects.get(digest)
+        return data is not None and digests.of_bytes(data).digest == digest
 
     @asynccontextmanager
     async def stage(self, key: str, announced: Blob) -> AsyncIterator["MemoryStaging"]:
@@ -68,7 +72,8 @@ class MemoryBlobs:
         if older := self._open.get(key):
             older.taken_over = True
             self._keep(key, older)
-        data, _ = self._unfinished.pop((key, announced), (b"", 0.0))
+        data = self._unfinished.pop((key, announced), b"")
+        self._unneeded.pop((key, announced), None)
         staging = self._open[key] = MemoryStaging(self, announced, data)
         try:
             yield staging
@@ -82,22 +87,22 @@ class MemoryBlobs:
         """Forget."""
         self.objects.pop(check_digest(digest), None)
 
-    async def sweep(self, live: frozenset[Digest], keep_newer_s: float = 3600.0) -> int:
-        """Delete what is neither live nor recent, and stale staging."""
-        limit = time.time() - keep_newer_s
-        dead = [digest for digest in self.objects if digest not in live and self._put_at[digest] <= limit]
-        stale = [name for name, (_, at) in self._unfinished.items() if at <= limit]
-        return sum(len(self.objects.pop(digest)) for digest in dead) + sum(
-            len(self._unfinished.pop(name)[0]) for name in stale
-        )
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Delete what no row has named for so long, and stale staging; raise `Missing`."""
+        freed = sum(len(self._unfinished.pop(key)) for key in [*self._unfinished] if self._ripe(key, grace_s))
+        if missing := live - self.objects.keys():
+            raise Missing(missing)
+        for digest in live:
+            self._unneeded.pop(digest, None)
+        dead = [digest for digest in self.objects if digest not in live and self._ripe(digest, grace_s)]
+        return freed + sum(len(self.objects.pop(digest)) for digest in dead)
 
-    def age(self, digest: Digest, seconds: float) -> None:
-        """Let a blob have been put so much earlier."""
-        self._put_at[digest] -= seconds
+    def _ripe(self, key: Digest | tuple[str, Blob], grace_s: float) -> bool:
+        return self.now_s - self._unneeded.setdefault(key, self.now_s) >= grace_s
 
     def _keep(self, key: str, staging: "MemoryStaging") -> None:
         if staging.data is not None:
-            self._unfinished[key, staging.announced] = (bytes(staging.data), time.time())
+            self._unfinished[key, staging.announced] = bytes(staging.data)
 
 
 def _taken(path: Path) -> bytes:

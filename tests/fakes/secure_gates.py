@@ -12,7 +12,7 @@ from headwater_control.edges.ca import Authority, embedded
 from headwater_control.edges.clock import SystemClock
 from headwater_control.gates import enrolment as gate
 from headwater_control.gates import grpc as gateway
-from headwater_control.gates.access import CertifiedAccess, may_use
+from headwater_control.gates.access import CertifiedAccess, is_bounded, may_use
 from headwater_control.gates.enrolment import EnrolmentGate, Places
 from headwater_control.gates.grpc import GrpcGate
 from headwater_control.gates.peers import Peers
@@ -59,6 +59,7 @@ async def secure_gates(folder: Path, *, issuing: Clock | None = None) -> AsyncIt
                 0,
                 authorize=may_use,
                 authenticate=lambda who: access.may_connect(who.client_id, who.certificate),
+                bounded=is_bounded,
                 tls=tls.context(clients=True),
             )
         )

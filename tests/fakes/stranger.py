@@ -37,6 +37,6 @@ class Stranger:
 
     async def renew(self) -> Issued:
         """Get a new certificate."""
-        issued = await enrolment.renew(self.world, self.renewal())
+        issued = await enrolment.renew(self.world, enrolment.prove(self.world, self.renewal()))
         self.chain = issued.chain
         return issued

@@ -147,6 +147,14 @@ class Box:
                 await self.sync(TaskReport(task.id, Evaluated(METRICS)))
 
 
+def flip(world: World, blob: Blob) -> bytes:
+    """Let the disk flip a bit of a blob; give what it was."""
+    assert isinstance(world.blobs, MemoryBlobs)
+    whole = world.blobs.objects[blob.digest]
+    world.blobs.objects[blob.digest] = whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:]
+    return whole
+
+
 async def read_blob(world: World, blob: Blob) -> bytes:
     """Give a blob's bytes."""
     return b"".join([chunk async for chunk in world.blobs.read(blob.digest)])

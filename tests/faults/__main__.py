@@ -3,6 +3,10 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Thread
 
 from tests.faults.commands import HELP, obey
 from tests.faults.faults import Faults, changed
@@ -56,15 +60,21 @@ async def _run(listen: tuple[str, int], to: tuple[str, int], faults: Faults, *, 
     quit_ = asyncio.Event()
     async with proxy(*to, listen=listen, faults=faults, mqtt=mqtt, seed=seed) as running:
         print(f"{listen[0]}:{running.port} -> {to[0]}:{to[1]}", flush=True)
-        loop.add_reader(sys.stdin, lambda: _hear(running, quit_))
+        # In a thread: a file can't be waited for. Without a buffer, whose lock a thread would hold while Python ends.
+        if sys.stdin is not None:
+            hear = partial(_hear, running, quit_)
+            read = partial(_read, sys.stdin.fileno(), lambda line: loop.call_soon_threadsafe(hear, line))
+            Thread(target=read, name="faults.input", daemon=True).start()
         await quit_.wait()
 
 
-def _hear(running: Proxy, quit_: asyncio.Event) -> None:
-    line = sys.stdin.readline()
-    if not line:
-        asyncio.get_running_loop().remove_reader(sys.stdin)
-        return
+def _read(descriptor: int, hear: Callable[[str], object]) -> None:
+    with suppress(RuntimeError), open(descriptor, "rb", buffering=0, closefd=False) as lines:  # the loop has ended
+        for line in lines:
+            hear(line.decode(errors="replace"))
+
+
+def _hear(running: Proxy, quit_: asyncio.Event, line: str) -> None:
     try:
         if answer := obey(running, line):
             print(answer, flush=True)
@@ -76,7 +86,7 @@ def _hear(running: Proxy, quit_: asyncio.Event) -> None:
 
 def _place(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is no address such as 127.0.0.1:8090")
     return host.strip("[]"), int(port)
 

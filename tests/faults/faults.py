@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _AMOUNT = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmg]?b?)(/s)?")
 _TIME = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>ms|s)")
 
@@ -49,11 +49,11 @@ def changed(faults: Faults, name: str, value: str) -> Faults:
 
 
 def amount(text: str) -> float:
-    """Read "64kB/s", "1MB", "300"."""
+    """Read "64kB/s", "64k", "1MB", "300"."""
     found = _AMOUNT.fullmatch(text.strip().lower())
     if not found:
         raise ValueError(f"{text!r} is no amount such as 64kB/s, 1MB or 300")
-    return float(found["number"]) * UNITS[found["unit"] if found["unit"] != "b" else ""]
+    return float(found["number"]) * _UNITS[found["unit"].rstrip("b")]
 
 
 def time_s(text: str) -> float:

@@ -1,6 +1,7 @@
 """The fault proxy does what it says, and nothing else."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.faults.__main__ import main
 from tests.faults.commands import obey
 from tests.faults.faults import Faults, changed
 from tests.faults.packets import Packets
@@ -150,6 +152,46 @@ def test_the_command_line_tells_its_port_and_obeys() -> None:
     assert lines[0].startswith("127.0.0.1:")
     assert lines[1].startswith("slow 1000.0; connections 0")
     assert lines[2:] == ["slow 1000.0, frozen True", "'nonsense' is no command: `help` lists them"]
+
+
+@pytest.mark.parametrize("said", ["", "slow 5k\nquit\nstatus\n"], ids=["nothing", "a file"])
+def test_its_input_may_be_a_file(tmp_path: Path, said: str) -> None:
+    """From a script, or /dev/null: it carries on until it is told to end, or killed."""
+    orders = tmp_path / "orders"
+    orders.write_text(said)
+    command = [sys.executable, "-m", "tests.faults", "--to", "127.0.0.1:9"]
+    with (
+        (orders if said else Path("/dev/null")).open() as input_,
+        subprocess.Popen(
+            command, stdin=input_, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        ) as run,
+    ):
+        assert run.stdout is not None
+        assert run.stdout.readline().startswith("127.0.0.1:")
+        if said:
+            assert run.stdout.readline() == "slow 5000.0\n"
+            assert run.wait(30) == 0
+        else:
+            run.terminate()
+            assert run.wait(30) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("wrong", [["--listen", "127.0.0.1:99999"], ["--to", "127.0.0.1:65536"], ["--slow", "5x"]])
+def test_what_makes_no_sense_is_told_in_a_sentence(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """By exit code 2, as of any other command line."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="2"):
+        patch.setattr("sys.argv", ["faults", "--to", "127.0.0.1:9", *wrong])
+        main()
+    assert f"{wrong[1]!r} is no a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spelled", "a_second"),
+    [("300", 300), ("5b", 5), ("5k", 5e3), ("64kB/s", 64e3), ("5m", 5e6), ("1.5MB", 1.5e6), ("2g", 2e9), ("2GB", 2e9)],
+)
+def test_an_amount_is_read_with_and_without_its_b(spelled: str, a_second: float) -> None:
+    """As people write it."""
+    assert changed(Faults(), "slow", spelled).slow == a_second
 
 
 Connect = Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]

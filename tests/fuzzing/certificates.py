@@ -8,6 +8,7 @@ from datetime import timedelta
 from cryptography.utils import CryptographyDeprecationWarning
 from headwater_control import certificates
 from headwater_control.edges.ca import Authority, profiles
+from headwater_control.edges.ca.signer import KeySigner
 from headwater_control.ports.issuer import NotOurs
 from headwater_wire.errors import Malformed
 
@@ -27,7 +28,9 @@ class Certificates:
 
     def __init__(self) -> None:
         root = profiles.root(der.key(1), "root", der.NOW)
-        self._authority = Authority(root, root, der.key(1))  # an issuer beneath it would have another name each time
+        self._authority = Authority(
+            root, root, KeySigner(root, der.key(1))
+        )  # an issuer beneath it would have another name each time
         self._certificates = der.certificates(root, der.key(1))
         self._requests = der.requests()
 

@@ -14,7 +14,7 @@ from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import LinkId
 from headwater_control.edges.broker.packets import Packet
 from headwater_control.edges.broker.reasons import BadPacket
-from headwater_control.edges.broker.terms import allow_all, welcome_all
+from headwater_control.edges.broker.terms import allow_all, bound_all, welcome_all
 
 from tests.fuzzing.packets import Packets, mutate
 from tests.fuzzing.talk import Talk
@@ -23,6 +23,7 @@ _LINKS = 5
 _LIMITS = Limits(
     connections=4, sessions=6, packet_bytes=1024, receive_maximum=4, send_window=3, send_window_bytes=6000,
     queue_messages=8, queue_bytes=6000, shared_queue_messages=12, shared_queue_bytes=9000, queued_bytes=4000,
+    share_messages=6, share_bytes=3000,
     subscriptions=5, topic_levels=4, client_id_bytes=16, session_expiry_s=600, keep_alive_s=60, burst_bytes=600,
 )  # fmt: skip
 _CONNECT, _LOSE, _PAUSE, _RESUME, _WAIT, _EXPEL, _SAY = range(7)
@@ -69,7 +70,11 @@ class _Stage:
     def __init__(self) -> None:
         numbers = count(1)
         self._exchange = Exchange(
-            _LIMITS, authorize=allow_all, authenticate=welcome_all, new_id=lambda: f"new-{next(numbers)}"
+            _LIMITS,
+            authorize=allow_all,
+            authenticate=welcome_all,
+            bounded=bound_all,
+            new_id=lambda: f"new-{next(numbers)}",
         )
         self._now = 1000.7
         self._links: dict[int, LinkId] = {}

@@ -1,7 +1,7 @@
 """What a certificate and a request for one are made of (DER, RFC 5280 and RFC 2986), so that odd ones can be signed."""
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -49,8 +49,8 @@ def certificates(issuer: x509.Certificate, by: ec.EllipticCurvePrivateKey) -> li
         [x509.RegisteredID(x509.ObjectIdentifier("1.2.3")), x509.DirectoryName(profiles.name("x"))],
         list(profiles.server_names(["a.example", "127.0.0.1"])),
     ]
-    found = [profiles.leaf(issuer, by, mine, "box-1", names, NOW, server=False) for names in named]
-    found.append(profiles.leaf(issuer, by, mine, "old", named[0], NOW - timedelta(days=400), server=False))
+    found = [_leaf(issuer, by, mine, names, NOW) for names in named]
+    found.append(_leaf(issuer, by, mine, named[0], NOW - timedelta(days=400)))
     found.append(issuer)
     return [one.public_bytes(_DER) for one in (*found, _foreign(named[0]))]
 
@@ -80,7 +80,17 @@ def inside(data: bytes) -> bytes:
 
 def _foreign(names: list[x509.GeneralName]) -> x509.Certificate:
     root = profiles.root(key(21), "stranger", NOW)
-    return profiles.leaf(root, key(21), key(11).public_key(), "box-1", names, NOW, server=False)
+    return _leaf(root, key(21), key(11).public_key(), names, NOW)
+
+
+def _leaf(
+    issuer: x509.Certificate,
+    by: ec.EllipticCurvePrivateKey,
+    mine: ec.EllipticCurvePublicKey,
+    names: list[x509.GeneralName],
+    now: datetime,
+) -> x509.Certificate:
+    return profiles.leaf(issuer, by, mine, profiles.wanted(issuer, "box-1", names, now, server=False))
 
 
 def _tagged(tag: int, content: bytes) -> bytes:

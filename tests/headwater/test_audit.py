@@ -45,10 +45,10 @@ def test_the_log_is_listed_and_an_edited_entry_is_found(shell: Shell, data: Path
     assert "loopback" in told
     assert "digits-2" in told
     (last,) = shell.json("audit", "list", "--last", "1")
-    assert (last["number"], last["action"], last["source"]) == (2, "version.import", "127.0.0.1")
+    assert (last["number"], last["action"], last["source"]) == (3, "version.import", "127.0.0.1")
     assert last["after"]["number"] == 2
-    assert f"whole: 2 entries; the last one's digest is {last['digest']}" in shell.ok("audit", "verify")
-    assert shell.json("audit", "verify") == {"entries": 2, "head": last["digest"], "problem": ""}
+    assert f"whole: 3 entries; the last one's digest is {last['digest']}" in shell.ok("audit", "verify")
+    assert shell.json("audit", "verify") == {"entries": 3, "head": last["digest"], "problem": ""}
     with closing(sqlite3.connect(data / "headwater.db")) as database, database:
         database.execute("UPDATE audit SET subject = 'another', before = 'no object' WHERE number = 2")
     said = shell("audit", "verify")
@@ -56,6 +56,16 @@ def test_the_log_is_listed_and_an_edited_entry_is_found(shell: Shell, data: Path
     assert "the audit log is broken: entry 2 was changed after it was written" in said.err
     assert shell("audit", "verify", "--json").code == 1
     assert shell.json("audit", "list")[1]["before"] == {"unreadable": "no object"}
+
+
+def test_a_log_that_was_emptied_is_found(shell: Shell, data: Path) -> None:
+    """The data directory knows that there was a first entry, and which."""
+    with closing(sqlite3.connect(data / "headwater.db")) as database, database:
+        database.execute("DELETE FROM audit")
+        database.execute("UPDATE audit_head SET number = 0, digest = ''")
+    said = shell("audit", "verify")
+    assert said.code == 1
+    assert "the audit log is broken: entry 1 is missing, and all after it" in said.err
 
 
 def test_a_change_is_printed_as_what_was_and_what_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,6 +182,10 @@ def test_a_run_from_start_to_export(shell: Shell, tmp_path: Path) -> None:
     assert "box-1" in shown
     assert "round 2 scored\n" in shown
     assert "committed" not in shown.partition("round 2 scored")[2]
+    assert "not shown" not in shown
+    assert "\nround 1 is not shown: headwater run show" in shell.ok("run", "show", run, "--last", "1")
+    (last,) = shell.json("run", "show", run, "--last", "1")["rounds"]
+    assert last["number"] == 2
     version = shell.json("run", "show", run)["run"]["version"]
     assert version in shell.ok("version", "list", "digits")
     written = tmp_path / "made" / "model.onnx"

@@ -24,7 +24,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("version", "headwater model import"),
         ("run", "headwater run start"),
         ("rollout", "headwater rollout start"),
-        ("audit", "headwater model import"),
     ],
 )
 def test_an_empty_list_says_what_to_do(url: str, capsys: pytest.CaptureFixture[str], noun: str, advice: str) -> None:

@@ -1,26 +1,20 @@
 """What a watcher is told of a round: the figures that the model's loss has, and no others."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
-from headwater.cli.watching import line, rounds_table
-from headwater.records import Round, Scores
+from headwater.cli.watching import Picture, line, rounds_table
+from headwater.records import RunDetail, Scores
 from rich.console import Console
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def round_(scores: Scores) -> Round:
-    """Make a committed round."""
-    return Round(1, "committed", "m-1", False, NOW, 1, 1, scores, (), merged="m-2", closed_at=NOW)
+from tests.support.made_up import round_of, run_of
 
 
 def drawn(scores: Scores, width: int) -> str:
     """Lay a round out on a terminal."""
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(rounds_table([round_(scores)], width))
+        console.print(rounds_table([round_of(1, scores)], width))
     return captured.get()
 
 
@@ -40,7 +34,21 @@ NEITHER = Scores(1, 10, 0.5, 4, 0.6)
 )
 def test_a_line_tells_the_figure_that_the_loss_has(scores: Scores, told: str) -> None:
     """Accuracy or mean absolute error of the base version; of a loss without either, nothing."""
-    assert line(round_(scores)) == f"round 1: committed, 1 of 0 reported, {told}"
+    assert line(round_of(1, scores)) == f"round 1: committed, 1 of 0 reported, {told}"
+
+
+def test_each_round_that_ended_is_told_once_whatever_is_shown_again() -> None:
+    """Who watches for longer than one answer lasts is shown a page of rounds anew; only the last are kept."""
+    picture = Picture()
+    rounds = [round_of(number, NEITHER) for number in range(1, 41)]
+    told = []
+    for shown in (rounds[:1], rounds[:30], rounds[27:31], rounds, rounds[38:]):
+        told += list(picture.take(RunDetail(run_of(shown[-1].number), tuple(shown))))
+    assert [text.partition(":")[0] for text in told] == [f"round {number}" for number in range(1, 41)]
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(picture)
+    assert "40" in captured.get() and len(captured.get().splitlines()) < 20
 
 
 @pytest.mark.parametrize("width", [80, 120])

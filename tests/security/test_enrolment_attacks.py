@@ -64,7 +64,7 @@ async def test_the_same_key_again_takes_no_other_name(held: Stronghold) -> None:
     """The right to repeat an enrolment is one to the same name only."""
     invited, key = await held.invite(), new_key()
     await agent.enroll(invited, "box-1", key)
-    status, _ = await enrols(held, invited, "box-2", request(key, "box-2"))
+    status, _ = await enrols(held, invited, "box-2", request(key))
     assert status == "PERMISSION_DENIED"
 
 
@@ -117,7 +117,7 @@ async def test_an_invitation_for_one_device_is_for_no_other(held: Stronghold) ->
 async def test_no_path_or_topic_is_enrolled_as_a_name(held: Stronghold, device: str) -> None:
     """What is no name becomes no device, and spends nothing."""
     invited = await held.invite()
-    csr = request(new_key(), "box-1")
+    csr = request(new_key())
     assert (await enrols(held, invited, device, csr))[0] == "INVALID_ARGUMENT"
     assert (await enrols(held, invited, "box-1", csr))[0] == OK
 
@@ -176,14 +176,14 @@ def signed_csr(key: Any, algorithm: Any) -> bytes:
 
 def damaged() -> bytes:
     """Break the signature of a request, as who does not have the key must."""
-    csr = bytearray(request(new_key(), "box-1"))
+    csr = bytearray(request(new_key()))
     csr[-1] ^= 1
     return bytes(csr)
 
 
 def swapped() -> bytes:
     """Put somebody else's key into a request: its signature is not by that."""
-    mine, theirs = request(new_key(), "box-1"), new_key()
+    mine, theirs = request(new_key()), new_key()
     info = serialization.PublicFormat.SubjectPublicKeyInfo
     own = x509.load_der_x509_csr(mine).public_key()
     return mine.replace(own.public_bytes(DER, info), theirs.public_key().public_bytes(DER, info))
@@ -197,7 +197,7 @@ CSRS: dict[str, Callable[[], bytes]] = {
     "a broken signature": damaged,
     "somebody else's key": swapped,
     "nothing": lambda: b"\0",
-    "cut short": lambda: request(new_key(), "box-1")[:-20],
+    "cut short": lambda: request(new_key())[:-20],
     "PEM": lambda: b"-----BEGIN CERTIFICATE REQUEST-----\n",
 }
 

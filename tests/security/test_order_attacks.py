@@ -149,7 +149,7 @@ def test_an_older_order_again_changes_nothing() -> None:
 
 
 def test_a_finished_task_again_is_not_trained_again() -> None:
-    """Until its deadline the journal remembers it; after that the deadline itself says no."""
+    """The journal remembers it for a day beyond its deadline; after that the deadline itself says no."""
     working, _ = step(session(), heard(HONEST.SerializeToString()), at_s=0.0)
     done, _ = step(
         working, heard(signed(Order(DEVICE, 2, Withdrawal(task().id, "over"))).SerializeToString()), at_s=0.0
@@ -157,7 +157,7 @@ def test_a_finished_task_again_is_not_trained_again() -> None:
     assert done.held == ()
     again = heard(signed(assign(2)).SerializeToString())
     assert step(done, again, at_s=0.0) == (done, ())
-    late = (task().deadline_ms - NOW_MS) / 1000 + 1
+    late = (task().deadline_ms - NOW_MS) / 1000 + 86_401
     after, commands = step(done, again, at_s=late)
     assert (after.held, after.finished, commands) == ((), (), ())
 

@@ -15,7 +15,7 @@ from headwater_agent.training.desk import Desk
 from headwater_agent.training.engines import engine
 from headwater_agent.training.errors import NotPossible
 from headwater_agent.training.floors import l2_norm
-from headwater_agent.training.protocol import ColumnConfig, DatasetConfig, Reply, Train
+from headwater_agent.training.protocol import ColumnConfig, DatasetConfig, Protect, Reply, Train
 from headwater_wire import codecs, convert
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import VersionId
@@ -177,12 +177,14 @@ def job(tmp_path: Path) -> Train:
 
 
 def work(job: Train) -> Reply:
-    """Have the worker's desk do it."""
+    """Have one worker's desk do it, and another protect what came of it, as the daemon has."""
     desk = Desk(lambda: engine("portable"))
     try:
-        return desk.do(job, lambda step: None)
+        reply = desk.do(job, lambda step: None)
     finally:
         desk.close()
+    protect = Protect(job.delta_path, job.delta_path, 15, job.plan.codec, job.floor)
+    return desk.do(protect, lambda step: None) if job.floor.clip_norm else reply
 
 
 @pytest.mark.parametrize(("holdout", "train"), [(0.97, True), (0.02, True), (0.02, False)])

@@ -19,7 +19,7 @@ from headwater_wire.ids import DeviceId
 from headwater_wire.names import CONTROL
 from headwater_wire.v1 import enrolment_pb2 as pb
 
-from tests.support.enrolling import leaf_of, new_key, service
+from tests.support.enrolling import enrols, leaf_of, new_key, service
 from tests.support.forging import foreign
 from tests.support.stronghold import BY_TLS, OK, PATIENCE_S, WELCOME, Stronghold, shown
 
@@ -49,7 +49,7 @@ async def renewal(held: Stronghold, identity: Identity) -> Renewal:
     """Prepare an honest one."""
     async with service(held) as stub:
         nonce = (await stub.Challenge(pb.ChallengeRequest(), timeout=PATIENCE_S)).nonce
-    return Renewal(identity.chain_pem, request(identity.key, identity.device), nonce, identity.key)
+    return Renewal(identity.chain_pem, request(identity.key), nonce, identity.key)
 
 
 async def test_a_renewal_that_was_tampered_with_is_refused(held: Stronghold) -> None:
@@ -60,8 +60,8 @@ async def test_a_renewal_that_was_tampered_with_is_refused(held: Stronghold) -> 
     for attack in (
         replace(honest, signer=new_key()),
         replace(honest, signer=other.key),
-        replace(honest, csr=request(new_key(), "box-1")),
-        replace(honest, csr=request(other.key, "box-1")),
+        replace(honest, csr=request(new_key())),
+        replace(honest, csr=request(other.key)),
         replace(honest, chain=other.chain_pem),
         foreign_nonce,
         replace(honest, nonce=honest.nonce[:-1]),
@@ -71,6 +71,18 @@ async def test_a_renewal_that_was_tampered_with_is_refused(held: Stronghold) -> 
         assert (await attack.sent(held))[0] == "PERMISSION_DENIED", attack
     assert (await honest.sent(held, signed=b"another"))[0] == "PERMISSION_DENIED"
     assert (await honest.sent(held))[0] == OK, "else the refusals show nothing"
+
+
+async def test_a_stranger_behind_the_same_address_holds_no_renewal_up(held: Stronghold) -> None:
+    """Who guesses at invitations and forges renewals is soon sent away himself; an honest box renews meanwhile."""
+    identity, impostor = await held.enrolled("box-1"), await held.enrolled("box-2")
+    honest = await renewal(held, identity)
+    for _ in range(25):
+        last = (await enrols(held, replace(await held.invite(), secret=bytes(32)), "box-1"))[0]
+        assert (await replace(honest, signer=new_key()).sent(held))[0] == "PERMISSION_DENIED"
+        assert (await replace(honest, signer=impostor.key).sent(held))[0] == "PERMISSION_DENIED"
+    assert last == "RESOURCE_EXHAUSTED"
+    assert (await honest.sent(held))[0] == OK
 
 
 async def test_a_nonce_whose_end_was_put_off_is_refused(held: Stronghold) -> None:
@@ -87,7 +99,7 @@ async def test_a_nonce_is_good_for_a_minute_and_for_its_signer_only(held: Strong
     assert (await honest.sent(held))[0] == OK
     status, again = await honest.sent(held)
     assert (status, leaf_of(again).public_key()) == (OK, identity.key.public_key())
-    stolen = replace(honest, csr=request(new_key(), "box-1"))
+    stolen = replace(honest, csr=request(new_key()))
     assert (await stolen.sent(held))[0] == "PERMISSION_DENIED", "a nonce seen on its way renews no other key"
     await held.clock.advance(60)
     assert (await honest.sent(held))[0] == "PERMISSION_DENIED"
@@ -107,7 +119,7 @@ async def test_only_our_own_certificates_are_renewed(held: Stronghold, tmp_path:
     for chain, pem in [*((one.chain, one.key) for one in shows), (own.chain, own.key), (server.chain, server.key)]:
         key = serialization.load_pem_private_key(pem, None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        attack = replace(honest, chain=chain, csr=request(key, "box-1"), signer=key)
+        attack = replace(honest, chain=chain, csr=request(key), signer=key)
         assert (await attack.sent(held))[0] == "PERMISSION_DENIED"
 
 
@@ -147,7 +159,7 @@ async def expired(held: Stronghold, *, by: timedelta) -> Identity:
     identity = await held.enrolled("box-1")
     key = new_key()
     issued_at = datetime.now(UTC) - by - timedelta(days=90)
-    issued = held.authority.device(DeviceId("box-1"), request(key, "box-1"), issued_at)
+    issued = held.authority.device(DeviceId("box-1"), request(key), issued_at)
     return identify(key, x509.load_pem_x509_certificates(issued.chain), identity.control_plane)
 
 

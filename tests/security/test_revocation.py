@@ -136,8 +136,30 @@ async def uploading(box: Standin, offer: pb.UploadPart, half: bytes) -> AsyncIte
         yield call
 
 
+@asynccontextmanager
+async def silent(box: Standin) -> AsyncIterator[Any]:
+    """Have an upload open that has offered nothing yet; the server knows of it, since it answers what came after."""
+    async with box.channel() as channel:
+        stub = GatewayStub(channel)  # type: ignore[no-untyped-call]
+        call = stub.UploadDelta(timeout=60)
+        await call.wait_for_connection()
+        await stub.Sync(pb.SyncRequest(device=box.device), timeout=10)
+        yield call
+
+
+@asynccontextmanager
+async def idle(box: Standin) -> AsyncIterator[grpc.aio.Channel]:
+    """Have a connection open on which nothing is under way."""
+    async with box.channel() as channel:
+        await GatewayStub(channel).Sync(pb.SyncRequest(device=box.device), timeout=10)  # type: ignore[no-untyped-call]
+        yield channel
+
+
 async def test_what_is_live_ends_within_two_seconds(made: Fleet, tmp_path: Path) -> None:
-    """The MQTT connection and the upload under way end with a reason, its task is cancelled, new ones are refused.
+    """The MQTT connection and the uploads under way end with a reason, its task is cancelled, new ones are refused.
+
+    One of these uploads has not even said whose it is: that is known by its certificate. A gRPC connection without a
+    call ends too.
 
     Enabled, the box comes in again with the certificate it has.
     """
@@ -148,13 +170,18 @@ async def test_what_is_live_ends_within_two_seconds(made: Fleet, tmp_path: Path)
     async with (
         connected(port(made), box.device, tls=known.tls, will=gone) as (client, _),
         uploading(box, sent.offer(box.device, tasks["live-1"]), sent.data[:1000]) as call,
+        silent(box) as unsaid,
+        idle(box) as connection,
     ):
         await shut_out(made, box.device)
         async with asyncio.timeout(BITES_WITHIN_S):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 assert await call.read() is not None
                 await call
+            with pytest.raises(grpc.aio.AioRpcError, match="PERMISSION_DENIED"):
+                await unsaid.read()
             assert await client.ending() == Reason.NOT_AUTHORIZED
+            await connection.wait_for_state_change(grpc.ChannelConnectivity.READY)
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert "shut out" in (caught.value.details() or "")
     assert await synced(box) == "PERMISSION_DENIED"
@@ -169,6 +196,21 @@ async def test_what_is_live_ends_within_two_seconds(made: Fleet, tmp_path: Path)
     assert await synced(box) == "OK"
     assert await connects(made, known) == Reason.SUCCESS
     made.client.runs.cancel(run)
+
+
+async def test_a_replaced_box_that_knocks_loses_its_connection_and_its_successor_keeps_its_own(made: Fleet) -> None:
+    """What ends is the connection that was refused, not all that are open in the name of the device."""
+    card = DatasetCard("twice", 100, COLUMNS)
+    former, latter = Standin("twice", card, made.endpoints), Standin("twice", card, made.endpoints)
+    await former.register()
+    await latter.register()
+    async with idle(latter) as kept, former.channel() as refused:
+        stub = GatewayStub(refused)  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.aio.AioRpcError, match="revoked"):
+            await stub.Sync(pb.SyncRequest(device="twice"), timeout=10)
+        async with asyncio.timeout(BITES_WITHIN_S):
+            await refused.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert kept.get_state() is grpc.ChannelConnectivity.READY
 
 
 async def test_what_it_sent_for_an_open_round_does_not_count(made: Fleet, tmp_path: Path) -> None:
@@ -190,19 +232,19 @@ async def test_what_it_sent_for_an_open_round_does_not_count(made: Fleet, tmp_pa
 
 
 async def test_who_is_shut_out_takes_no_place_from_others(made: Fleet, tmp_path: Path) -> None:
-    """A disabled box that opens uploads by the dozen, and says nothing, keeps no honest upload waiting."""
+    """A disabled box that opens uploads by the dozen, and says nothing, is refused; no honest upload waits for that."""
     _, boxes, tasks = await asked(made, "places", "silent", "waiting")
     await shut_out(made, "silent")
     silent, sent = boxes["silent"], delta(tmp_path, 1.0)
     async with silent.channel() as channel:
         stub = GatewayStub(channel)  # type: ignore[no-untyped-call]
         calls = [stub.UploadDelta(timeout=60) for _ in range(40)]
-        await asyncio.gather(*(call.wait_for_connection() for call in calls))
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError, match="shut out"):
+                await call.read()
         assert await synced(silent) == "PERMISSION_DENIED"
         receipt = await boxes["waiting"].send(sent.offer("waiting", tasks["waiting"]), sent.data)
         assert receipt.kind is ReceiptKind.COMMITTED
-        for call in calls:
-            call.cancel()
 
 
 async def test_its_last_will_says_that_it_is_gone(made: Fleet) -> None:

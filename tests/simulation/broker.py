@@ -109,12 +109,12 @@ class Broker:
 
 
 class Client:
-    """Stands in for `aiomqtt.Client`, as far as our links use one; `_client` is what they reach for below it."""
+    """Stands in for `aiomqtt.Client`, as far as our links use one; `_client` and `_queue` they reach for below it."""
 
     def __init__(self, broker: Broker, name: str, process: Process, will: Will | None = None) -> None:
         self.name = name
         self.will = will
-        self.messages = _Messages()
+        self.messages = self._queue = _Messages()
         self.pending_calls_threshold = 0
         self._broker = broker
         self._client = self
@@ -258,6 +258,12 @@ class _Messages:
                 raise aiomqtt.MqttError(f"Disconnected during message iteration: {self._ended}")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+        return self.get_nowait()
+
+    def empty(self) -> bool:
+        return not self._queue
+
+    def get_nowait(self) -> Message:
         return self._queue.popleft()
 
     def put(self, message: Message) -> None:

@@ -25,6 +25,7 @@ class Gateways:
         self.gate: GrpcGate | None = None
         self.process: Process | None = None
         self.answered: Callable[[str, Any, Any], None] = lambda method, asked, said: None
+        self.sends: Callable[[str, str], None] = lambda box, task: None  # bytes of a delta
         self.refused: Callable[[str, grpc.StatusCode, str], None] = lambda method, code, why: None
 
     def open(self, gate: GrpcGate, process: Process) -> None:
@@ -106,6 +107,7 @@ class Call:
         self.method = method
         self.box = box
         self.asked: Any = None  # the first message
+        self.offered = ""  # the task, of an upload
         self.up, self.down = _Pipe(), _Pipe()
         self._network = network
         self._gateways = gateways
@@ -119,6 +121,10 @@ class Call:
         """Send to the server."""
         if self._over:
             raise asyncio.InvalidStateError("the call is over")
+        if self.method == "UploadDelta":
+            self.offered = self.offered or message.offer.task
+            if message.WhichOneof("part") == "chunk":
+                self._gateways.sends(self.box, self.offered)
         self.send_request(message)
         await asyncio.sleep(0)
 

@@ -49,6 +49,7 @@ class Control(Machine):
 
     shared: MemoryStore = field(default_factory=MemoryStore)
     limits: Limits = field(default_factory=Limits)
+    broker_vouches: bool = True
     disk_of: Callable[[DeviceId], Disk | None] = lambda device: None
     wrong_s: float = 0.0
     world: World | None = None
@@ -79,7 +80,7 @@ class Control(Machine):
         link = ControlLink("broker", 1883, make=lambda role: Client(self.commons.broker, role, process))
         return World(
             store=SimulatedStore(self.shared, process, self.commons.fate, self._committed, self.meet_trouble),
-            blobs=FolderBlobs(disk.files / "blobs"),
+            blobs=FolderBlobs(disk.files / "blobs", lambda: self.commons.loop.now_s),
             offload=SimulatedOffload(self.commons.fate, self.meet_trouble),
             publisher=MqttPublisher(link, lambda: SIGNER),
             clock=clock,
@@ -93,6 +94,7 @@ class Control(Machine):
                 presence_grace_s=self.limits.presence_grace_s,
                 silence_s=self.limits.silence_s,
                 lease_ttl_s=self.limits.lease_ttl_s,
+                broker_vouches=self.broker_vouches,
             ),
         )
 

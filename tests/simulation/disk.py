@@ -13,7 +13,9 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from headwater_wire import durable
 
 Entry = tuple[str, str]  # what kind it is, and which one: a file's inode, a link's target
-_DRAWN = re.compile(r"(?<=[.-])[0-9a-f]{8,16}$")  # names that a process draws at random: no two histories share them
+_DRAWN = re.compile(
+    r"(?<=[./-])[0-9a-f]{8,16}(?=(\.part)?$)"
+)  # names that a process draws at random: no two histories share them
 
 
 class Disks:
@@ -57,7 +59,10 @@ class Disks:
 
 
 class Disk:
-    """One folder. Hard links in `kept` hold on to each file that was fsynced, so that its inode names it for good."""
+    """One folder. Hard links in `kept` hold on to each file that was fsynced, so that its inode names it for good.
+
+    What it held then is remembered: bytes written into it later are as unsafe as those of a file that was never synced.
+    """
 
     def __init__(self, name: str, top: Path) -> None:
         self.name = name
@@ -69,6 +74,7 @@ class Disk:
         self._kept.mkdir(parents=True)
         self.files.mkdir(exist_ok=True)
         self._safe: dict[str, Path] = {}
+        self._written: dict[str, bytes] = {}
         self._folders: dict[Path, dict[str, Entry]] = {}
         self._take_stock(self.files)
 
@@ -84,7 +90,7 @@ class Disk:
         entry = _entry(path)
         if entry is None or entry != self._folders.get(folder, {}).get(name):
             return False
-        if entry[0] == "file" and entry[1] not in self._safe:
+        if entry[0] == "file" and not self._whole(entry[1]):
             return False
         return folder == self.files or self.safe(folder)
 
@@ -102,6 +108,11 @@ class Disk:
             place = self._kept / inode
             os.link(path, place)
             self._safe[inode] = place
+        self._written[inode] = self._safe[inode].read_bytes()
+
+    def _whole(self, inode: str) -> bool:
+        """Say whether a file holds what it held when it was fsynced last."""
+        return inode in self._safe and self._safe[inode].read_bytes() == self._written[inode]
 
     def _take_stock(self, folder: Path) -> None:
         """Begin: all that is there is on the platter."""
@@ -127,8 +138,11 @@ class Disk:
             elif kind == "folder":
                 place.mkdir()
                 self._survive(folder / name, place, draw)
-            elif which in self._safe:
+            elif self._whole(which):
                 os.link(self._safe[which], place)
+            elif which in self._safe:
+                data = self._safe[which].read_bytes()
+                place.write_bytes(self._written[which] if luck // 8 % 2 else _torn(data, luck // 2 % 4))
             else:
                 data = (folder / name).read_bytes() if now.get(name) == entry else b""
                 place.write_bytes(_torn(data, luck // 2 % 4))

@@ -25,6 +25,7 @@ from tests.simulation.history import Broken, History
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.machine import Commons
 from tests.simulation.network import Network, Way
+from tests.simulation.owner import drawn as drawn_owner
 from tests.simulation.promises import unended
 from tests.simulation.records import Records
 from tests.simulation.stranger import NAME as STRANGER
@@ -49,7 +50,7 @@ class Fleet:
         self.loop = loop
         store = MemoryStore()
         network = Network(loop, self.fate, history)
-        records = Records(history, store, steady_clock=not self.weather.jumps_s)
+        records = Records(history, store, not self.weather.jumps_s, not self.weather.disk)
         self.commons = Commons(loop, self.fate, history, disks, network, Broker(network), Gateways(), records)
         self.store = store
         number = agents or 3 + int(chance.random() ** 2 * 6)
@@ -60,9 +61,11 @@ class Fleet:
             "control",
             shared=store,
             disk_of=lambda device: by_name[device].disk if device in by_name else None,
+            broker_vouches=chance.random() < 0.5,
         )
         self.trouble = Trouble(self.commons, self.control, self.boxes)
         self.spec = self._spec(number)
+        self.commons.gateways.sends = lambda box, task: by_name[box].rules.sends(task) if box in by_name else None
         self.commons.gateways.answered = self._answered
         self.commons.gateways.refused = self._refused
         self.gone: dict[str, float] = {}
@@ -100,7 +103,8 @@ class Fleet:
             task.cancel()
         self.trouble.clear_up()
         await self._until(lambda: self.control.world is not None, _READY_WITHIN_S, "the control plane does not start")
-        await self.trouble.ask(self._resume)
+        await self.trouble.rest()
+        await self._resume_all()
         bound_s = (self.spec.rounds + 2) * (self.spec.round_deadline_s + _LATE_S) + 600
         await self._until(self._settled, bound_s, "not all ends well")
 
@@ -109,6 +113,7 @@ class Fleet:
         self._look()
         for box in self.boxes:
             left = sorted(place.name for place in (box.disk.files / "spool").iterdir())
+            left += sorted(place.name for place in (box.disk.files / "work").iterdir())
             self.history.promise(not left, "the spool drains", f"{box.name} still has {left}")
         self.history.promise(not self.loop.troubles, "no bug", f"nobody caught {self.loop.troubles}")
 
@@ -133,10 +138,11 @@ class Fleet:
             self.commons,
             f"box-{place}",
             pace=chance.uniform(0.99, 1.01) if chance.random() < 0.5 else 1.0,
-            examples=1 + int(chance.random() * 100),
+            owner=drawn_owner(chance),
+            few=1 + int(chance.random() * 100),
             step_s=0.1 + chance.random() ** 4 * 20,
             cursed=chance.random() < self.weather.sick / 3,
-            brittle=chance.random() < self.weather.sick / 3,
+            brittle=chance.random() < self.weather.sick,
         )
 
     def _spec(self, boxes: int) -> RunSpec:
@@ -167,6 +173,12 @@ class Fleet:
             if not run.state.final:
                 await runs.resume(world, run.id)
 
+    async def _resume_all(self) -> None:
+        ends_s = self.loop.now_s + _READY_WITHIN_S
+        while not await self.trouble.ask(self._resume):  # it may be going down just now, as it was asked to before
+            self.history.promise(self.loop.now_s < ends_s, "ends well", "the runs can't be resumed")
+            await asyncio.sleep(1.0)
+
     async def _until(self, done: Any, within_s: float, complaint: str) -> None:
         ends_s = self.loop.now_s + within_s
         while (told := done()) is not True:
@@ -191,6 +203,8 @@ class Fleet:
             session, device = (box.shell.session if box.shell else None), now.devices[box.device]
             if not box.alive or session is None or box.link is None or not box.link.connected:
                 return f"{box.name} is away"
+            if session.box.waiting and not box.place.forbidden():
+                return f"{box.name} trains nothing: {session.box.waiting}"
             if session.held or session.reports or session.install_reports:
                 return f"{box.name} holds {[h.task.id for h in session.held]} and has {len(session.reports)} reports"
             if device.hello_hash != box.link.hello_hash:

@@ -10,20 +10,29 @@ Rows = dict[str, bytes]
 
 
 class SimulatedLedger:
-    """The `Records` of one life; `kept` is told what is on the platter from now on."""
+    """The `Records` of one life; `kept` is told what is on the platter from now on, `failed` that nothing is new."""
 
-    def __init__(self, rows: Rows, process: Process, fate: Fate, kept: Callable[[Rows, Rows], None]) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        process: Process,
+        fate: Fate,
+        kept: Callable[[Rows, Rows], None],
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.problems: tuple[str, ...] = ()
         self.rows = rows
         self._process = process
         self._fate = fate
         self._kept = kept
+        self._failed = failed
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
         """Replace, insert and delete, or fail, or die before or after it."""
         weather = self._fate.weather
         self._perhaps_die(weather.torn / 2)
         if self._fate.strikes(weather.disk):
+            self._failed()
             raise sqlite3.OperationalError("disk I/O error")
         before = self.rows
         after = {**before, **{key: body for key, body in changes.items() if body is not None}}

@@ -49,8 +49,8 @@ class Machine:
         """Run the program until it is cancelled."""
         raise NotImplementedError
 
-    def stopped(self) -> None:
-        """Hear of a stop in good order."""
+    async def leave(self) -> None:
+        """Do what comes before a stop in good order."""
 
     @property
     def alive(self) -> bool:
@@ -79,8 +79,8 @@ class Machine:
         process = self.process
         if process is None or not process.alive:
             return
-        self.stopped()
         self.commons.history.note(self.name, "is stopped")
+        await asyncio.wait([process.start(self.leave(), f"{self.name}.leaves")], timeout=_STOP_WITHIN_S)
         self._main.cancel()
         try:
             await asyncio.wait([self._main], timeout=_STOP_WITHIN_S)

@@ -33,10 +33,10 @@ class Outcome:
 
 def play(seed: int, *, agents: int = 0) -> Outcome:
     """Let a seed's history happen; 0 agents: as many as it draws."""
-    chance = Random(seed)
-    loop = SimulatedLoop(chance)
-    history = History(loop)
     with _alone(seed), tempfile.TemporaryDirectory(dir=_memory(), prefix="simulation-") as folder:
+        chance = Random(seed)
+        loop = SimulatedLoop(chance)
+        history = History(loop)
         disks = Disks(Path(folder))
         fleet = Fleet(chance, loop, history, disks, agents)
         try:
@@ -69,17 +69,17 @@ def _alone(seed: int) -> Iterator[None]:
     A file that a cancelled step leaves open is closed by its last reference, as it is in a real process.
     """
     state, disabled = random.getstate(), logging.root.manager.disable
-    random.seed(seed)
     logging.disable(logging.CRITICAL)
     gc.disable()
-    gc.freeze()  # so that the collection at the end looks at this history only
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()  # what the history before this one left: its world was still in use when it ended
+            gc.freeze()  # for good: each collection looks at one history only
+            random.seed(seed)
             yield
             gc.collect()
     finally:
-        gc.unfreeze()
         gc.enable()
         logging.disable(disabled)
         random.setstate(state)

@@ -143,10 +143,10 @@ class Promises:
             task = after.tasks[name]
             assert task.delta is not None and task.metrics is not None
             promise(task.delta.digest in self.records.deltas, "known deltas", f"{name}: nobody made its delta")
-            vector, maker = self.records.deltas[task.delta.digest]
-            honest = self.records.examples.get(maker)
+            vector, maker, honest = self.records.deltas[task.delta.digest]
             examples = task.metrics.examples
-            promise(honest in {None, examples}, "weights", f"{name} counts {examples} examples; {maker} has {honest}")
+            right = honest is None or examples in honest
+            promise(right, "weights", f"{name} counts {examples} examples; {maker} has {honest}")
             promise(maker == task.device, "own deltas", f"{name} of {task.device} has a delta of {maker}")
             deltas.append((vector, examples))
         wanted = model.averaged(self.versions[record.base], deltas)

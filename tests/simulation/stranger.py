@@ -25,6 +25,7 @@ from tests.simulation.loop import Process
 from tests.simulation.machine import Commons
 
 NAME = DeviceId("mallory")
+_HELLO = Hello(1, Inventory(hostname=NAME), (), (model.card(7),), ("portable",))
 _PATIENCE_S = 20.0
 _METRICS = Metrics(examples=7, train_loss=0.5, holdout_examples=4, holdout_loss=0.7, holdout_correct=3, seconds=1.0)
 
@@ -55,8 +56,9 @@ class Stranger:
                     await deed(stub)
 
     async def _register(self, stub: GatewayStub) -> None:
-        hello = Hello(1, Inventory(hostname=NAME), (), (model.card(7),), ("portable",))
-        await self._publish("hello", convert.hello_to(hello).SerializeToString())
+        await self._publish("hello", convert.hello_bytes(_HELLO))
+        shown = digests.of_bytes(convert.hello_bytes(_HELLO)).digest
+        await stub.Sync(exchange.sync_to(SyncRequest(NAME, 1, 0, shown, hello=_HELLO)), timeout=_PATIENCE_S)
 
     async def _sync(self, stub: GatewayStub) -> None:
         await stub.Sync(exchange.sync_to(SyncRequest(NAME, 1, 0)), timeout=_PATIENCE_S)
@@ -116,7 +118,7 @@ class Stranger:
 
     async def _upload(self, stub: GatewayStub, task: TaskRecord, data: bytes, vector: model.Vector) -> None:
         blob = digests.of_bytes(data)
-        self.commons.records.deltas[blob.digest] = vector, NAME
+        self.commons.records.deltas[blob.digest] = vector, NAME, None
         offer = Offer(NAME, task.id, blob, "f32", _METRICS)
         self.sent.append((offer, data))
         await self._send(stub, offer, data)

@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 from headwater_agent.edges.models import FolderShelf
+from headwater_agent.training.checkpoint import Place
+from headwater_agent.training.engine import Score, Session, State
+from headwater_agent.training.heads import newest_step
+from headwater_agent.training.keeper import Keeper
+from headwater_agent.training.protocol import Checkpoints
 from headwater_wire import digests, durable
 from headwater_wire.ids import ModelName, VersionId
 
@@ -12,6 +19,14 @@ from tests.simulation.disk import Disk, Disks, full
 
 MODEL, VERSION = ModelName("m"), VersionId("m-1")
 DRAWS = [f"draw {number}" for number in range(12)]
+
+
+class Numbers:
+    """Of a training what its checkpoint holds."""
+
+    def state(self) -> State:
+        """Show it."""
+        return {"w": np.ones(3, np.float32)}
 
 
 @pytest.fixture
@@ -50,6 +65,29 @@ def test_what_was_not_synced_may_be_lost_torn_or_there(disks: Disks) -> None:
     assert seen == {b"old", b"new bytes", b"", b"new ", bytes(9)}
 
 
+def test_what_is_written_into_a_synced_file_is_unsafe_until_it_is_synced_again(disks: Disks) -> None:
+    """Its old bytes may be there, or the new ones, torn or whole: the fsync of a file is not for ever."""
+    seen = set()
+    for draw in [f"draw {number}" for number in range(40)]:
+        disk = disks.new("box")
+        place = disk.files / "name"
+        durable.write(place, b"old bytes")
+        with place.open("r+b") as file:
+            file.write(b"new bytes")
+        assert not disk.safe(place)
+        seen.add(found(disks, disk, draw)["name"])
+    assert seen == {b"old bytes", b"new bytes", b"", b"new ", bytes(9)}
+    disk = disks.new("box")
+    place = disk.files / "name"
+    durable.write(place, b"old bytes")
+    with place.open("r+b") as file:
+        file.write(b"new bytes")
+        file.flush()
+        durable.fsync(file.fileno())
+    assert disk.safe(place)
+    assert found(disks, disk, "any draw") == {"name": b"new bytes"}
+
+
 async def test_an_install_that_failed_at_its_last_fsync_is_there_once_it_is_told(disks: Disks) -> None:
     """The second attempt finds the files in place, and makes sure of them before it says so."""
     for draw in DRAWS:
@@ -77,3 +115,15 @@ async def test_an_install_that_failed_at_its_last_fsync_is_there_once_it_is_told
                     continue
             left = disks.after_power_loss(disk, draw).files
             assert (left / "m" / "current" / "model.onnx").read_bytes() == b"a graph", (draw, failing)
+
+
+def test_a_training_goes_on_from_its_first_checkpoint_after_a_power_loss(disks: Disks) -> None:
+    """Its folder is as safe as the file in it."""
+    for draw in DRAWS:
+        disk = disks.new("box")
+        (disk.files / "work").mkdir()
+        durable.sync_directory(disk.files)
+        kept = Checkpoints(str(disk.files / "work" / "task-1.checkpoints"), every_steps=1)
+        Keeper(kept, "this one").passed(Place(1, 0.5, Score(0.7), 1.0), cast("Session", Numbers()))
+        left = disks.after_power_loss(disk, draw).files
+        assert newest_step(left / "work" / "task-1.checkpoints") == 1, draw

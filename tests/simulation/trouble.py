@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headwater_control.ports import Busy, OffloadFailed
@@ -17,6 +17,7 @@ from tests.simulation.control import Control
 from tests.simulation.loop import Crashed
 from tests.simulation.machine import Commons
 from tests.simulation.network import Way
+from tests.simulation.surroundings import DAY_S
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Trouble:
     commons: Commons
     control: Control
     boxes: Sequence[Box]
+    _deeds: set[asyncio.Task[Any]] = field(default_factory=set)  # of the operator's, that are not done yet
 
     async def outages(self) -> None:
         """Cut, freeze, switch off, restart: one of them every so often."""
@@ -43,6 +45,8 @@ class Trouble:
         """Set the control plane's clock anew, every so often."""
         while self.commons.fate.weather.jumps_s:
             await asyncio.sleep(self.commons.fate.next_s(self.commons.fate.weather.jumps_s))
+            box = self.commons.fate.chance.choice(self.boxes)
+            box.place.wrong_s = self.commons.fate.chance.uniform(-1, 1) ** 3 * 4 * DAY_S
             self.control.wrong_s = self.commons.fate.chance.uniform(-60, 60)
             self.control.meet_trouble()
             self.commons.history.note("control", f"its clock is {self.control.wrong_s:.0f} s wrong")
@@ -63,6 +67,8 @@ class Trouble:
         if process is None or world is None:
             return False
         asked = process.start(deed(world), "operator")
+        self._deeds.add(asked)
+        asked.add_done_callback(self._done)
         await asyncio.wait([asked])
         error = None if asked.cancelled() else asked.exception()
         if (
@@ -73,10 +79,20 @@ class Trouble:
             self.commons.history.break_off("no bug", f"{deed.__name__} ended by {error!r}")
         return not asked.cancelled() and error is None
 
+    async def rest(self) -> None:
+        """Wait for what was asked last: who asked may be gone, and it is done all the same."""
+        if self._deeds:
+            await asyncio.wait(self._deeds)
+
+    def _done(self, deed: asyncio.Task[Any]) -> None:
+        self._deeds.discard(deed)
+        _ = deed.cancelled() or deed.exception()  # looked at, in case nobody waits for it any more
+
     def clear_up(self) -> None:
         """Repair everything."""
         for box in self.boxes:
             self.commons.network.turn(box.name, Way.OPEN)
+            box.place.clear_up()
             box.start()
         self.control.start()
         if not self.commons.broker.up:

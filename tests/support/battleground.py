@@ -21,7 +21,7 @@ from headwater_control.edges.mosquitto import Bouncer, Kicker, RevocationList
 from headwater_control.link import Link
 from headwater_control.service.revocation import worthless
 from headwater_control.service.roll import Roll
-from headwater_control.tls import client_context
+from headwater_control.tls import ClientTls
 from headwater_wire.ids import DeviceId
 from headwater_wire.topics import control_filter
 
@@ -43,8 +43,7 @@ class Ground:
     @property
     def link(self) -> Link:
         """The control plane's way in."""
-        now = datetime.now(UTC)
-        return Link("127.0.0.1", self.broker.port, tls=lambda name: client_context(self.authority, name, now))
+        return Link("127.0.0.1", self.broker.port, tls=ClientTls(self.authority, SystemClock()).context)
 
     async def enrol(self, device: DeviceId) -> ssl.SSLContext:
         """Give a device its certificate."""

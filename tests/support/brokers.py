@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 
 import aiomqtt
 from headwater_control.edges import broker
-from headwater_control.gates.access import OpenAccess, may_use
+from headwater_control.edges.broker.limits import Limits
+from headwater_control.gates.access import OpenAccess, is_bounded, may_use
 from headwater_control.link import Link
 
 
 @asynccontextmanager
-async def ruled_broker(port: int = 0) -> AsyncIterator[Link]:
+async def ruled_broker(port: int = 0, limits: Limits | None = None) -> AsyncIterator[Link]:
     """Run a broker; give the control plane's way to it."""
     access = OpenAccess()
     async with broker.serve(
@@ -18,6 +19,8 @@ async def ruled_broker(port: int = 0) -> AsyncIterator[Link]:
         port,
         authorize=may_use,
         authenticate=lambda who: access.may_connect(who.client_id, who.username, who.password),
+        bounded=is_bounded,
+        limits=limits,
     ) as running:
         yield Link("127.0.0.1", running.port, access.username, access.password)
 

@@ -126,7 +126,12 @@ class Agent:
             link=self._link,
             journal=journal,
             datasets={},
-            request=lambda: sync_request(self._shell.session, epoch=self._link.epoch, hello_hash=self._link.hello_hash),
+            request=lambda: sync_request(
+                self._shell.session,
+                epoch=self._link.epoch,
+                hello_hash=self._link.hello_hash,
+                hello=self._link.unknown,
+            ),
             needed=lambda ended: needed(self._shell.session, ended),
             wanted=lambda bundle: bundle.step.blobs,
         )

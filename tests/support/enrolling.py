@@ -35,7 +35,7 @@ async def enrols(
 ) -> tuple[str, str | pb.Identity]:
     """Ask for a certificate; give the status, and the sentence or the answer."""
     async with service(held) as stub:
-        asked = pb.EnrollRequest(secret=invited.secret, device=device, csr=csr or request(new_key(), device))
+        asked = pb.EnrollRequest(secret=invited.secret, device=device, csr=csr or request(new_key()))
         try:
             return OK, await stub.Enroll(asked, timeout=PATIENCE_S)
         except grpc.aio.AioRpcError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 from headwater.demo.boxes import Box, make_box
-from headwater.demo.processes import Agent, ControlPlane, Endpoints, Process, all_stopped, registered
+from headwater.demo.processes import Agent, ControlPlane, Endpoints, Launch, Process, all_stopped, registered
 from headwater.errors import HeadwaterError
 from headwater.examples import classifier, digits
 from headwater.records import Run, RunDetail
@@ -53,10 +53,18 @@ class Fleet:
     """A control plane and its boxes. `client` finds it again after a restart, since the ports stay."""
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], running: list[Process], *, secure: bool
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        running: list[Process],
+        *,
+        secure: bool,
+        launch: Launch,
     ) -> None:
         self.folder = folder
         self._secure = secure
+        self._launch = launch
         self.boxes: list[Box] = []
         self.agents: dict[str, Agent] = {}
         self.deaths: list[str] = []
@@ -147,13 +155,13 @@ class Fleet:
     def _serve(self, at: Endpoints | None) -> ControlPlane:
         data = self.folder / "control-plane"
         control = ControlPlane(
-            data, arguments=self._arguments, env=self._env, at=at, secure=self._secure, launch=launch
+            data, arguments=self._arguments, env=self._env, at=at, secure=self._secure, launch=self._launch
         )
         self._running.append(control)
         return control
 
     def _start(self, box: Box) -> None:
-        self.agents[box.id] = box.start(env=self._box_env[box.id], launch=launch)
+        self.agents[box.id] = box.start(env=self._box_env[box.id], launch=self._launch)
         self._running.append(self.agents[box.id])
 
 
@@ -166,10 +174,12 @@ def fleet(
     secure: bool = True,
     mosquitto: bool = False,
     linked: bool = False,
+    launch: Launch = launch,
 ) -> Iterator[Fleet]:
     """Start a control plane with the demo's kind of boxes to be added; stop everything at the end.
 
     `linked` puts fault proxies between them, which do no harm unless they are told to, or FLEET_FAULTS says so.
+    `launch` is how a process is started: by default forked from one that has loaded the libraries.
     """
     with ExitStack() as parts:
         env, broker = dict(env or {}), None
@@ -177,7 +187,7 @@ def fleet(
         if secure and mosquitto and "--broker" not in arguments:
             broker = parts.enter_context(secure_mosquitto(folder / "control-plane", folder / "mosquitto"))
             arguments, env = (*arguments, *broker.arguments), {**env, **broker.env}
-        made = Fleet(folder, arguments, env, parts.enter_context(all_stopped([])), secure=secure)
+        made = Fleet(folder, arguments, env, parts.enter_context(all_stopped([])), secure=secure, launch=launch)
         made.mosquitto = broker
         parts.enter_context(made.client)
         if linked or wanted():

@@ -87,7 +87,8 @@ class Forger:
     ) -> Shown:
         key = ec.generate_private_key(ec.SECP256R1())
         now = at or datetime.now(UTC)
-        made = profiles.leaf(issuer, issuer_key, key.public_key(), common, names, now, server=server)
+        asked = profiles.wanted(issuer, common, names, now, server=server)
+        made = profiles.leaf(issuer, issuer_key, key.public_key(), asked)
         chain = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (made, issuer))
         return Shown(self.root_pem, key_pem(key), chain)
 

@@ -18,9 +18,10 @@ from headwater_control.edges.ca import Authority
 from headwater_control.edges.clock import SystemIds
 from headwater_control.gates import enrolment
 from headwater_control.gates import grpc as gateway
-from headwater_control.gates.access import CertifiedAccess, may_use
+from headwater_control.gates.access import CertifiedAccess, is_bounded, may_use
 from headwater_control.gates.enrolment import EnrolmentGate, Places
 from headwater_control.gates.grpc import GrpcGate
+from headwater_control.gates.lifetime import Lifetime
 from headwater_control.gates.peers import Peers
 from headwater_control.service import enrolment as service
 from headwater_control.service.world import World
@@ -99,8 +100,10 @@ class Stronghold:
 
 
 @asynccontextmanager
-async def stronghold(folder: Path) -> AsyncIterator[Stronghold]:
-    """Serve while the context lasts."""
+async def stronghold(
+    folder: Path, *, lifetimes: tuple[Lifetime, Lifetime] = (gateway.LIFETIME, enrolment.LIFETIME)
+) -> AsyncIterator[Stronghold]:
+    """Serve while the context lasts; `lifetimes` are those of connections to the gateway and to enrolment."""
     clock = FakeClock(datetime.now(UTC))
     world = replace(fake_world(folder, clock=clock, blobs=FolderBlobs(folder / "blobs")), ids=SystemIds())
     authority = world.issuer
@@ -115,16 +118,17 @@ async def stronghold(folder: Path) -> AsyncIterator[Stronghold]:
                 0,
                 authorize=may_use,
                 authenticate=lambda who: access.may_connect(who.client_id, who.certificate),
+                bounded=is_bounded,
                 tls=tls.context(clients=True),
             )
         )
         world.roll.on_bar(running.expel)
         port = await lives.enter_async_context(
-            gateway.serve(gate, "127.0.0.1", 0, tls.credentials(clients=True), grace_s=0.1)
+            gateway.serve(gate, "127.0.0.1", 0, tls.credentials(clients=True), grace_s=0.1, lifetime=lifetimes[0])
         )
         strangers = EnrolmentGate(world, Places(f":{port}", f":{running.port}"))
         enrol = await lives.enter_async_context(
-            enrolment.serve(strangers, "127.0.0.1", 0, tls.credentials(clients=False))
+            enrolment.serve(strangers, "127.0.0.1", 0, tls.credentials(clients=False), lifetime=lifetimes[1])
         )
         places = f"127.0.0.1:{enrol}", f"127.0.0.1:{port}"
         yield Stronghold(world, clock, authority, Forger(folder / "ca"), running, *places, tls)

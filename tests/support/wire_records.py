@@ -1,9 +1,11 @@
 """Hypothesis strategies for the wire's records: whatever the contract allows."""
 
+import hashlib
 import string
 from dataclasses import replace
 
 from headwater_wire import messages as m
+from headwater_wire.convert import hello_bytes
 from headwater_wire.ids import DeviceId, Digest, ModelName, RolloutId, RunId, TaskId, VersionId
 from headwater_wire.manifest import LOSSES, Loss, Manifest, Parameter, Step, TensorSpec
 from hypothesis import strategies as st
@@ -57,16 +59,6 @@ REPORTS = st.builds(
     TASK_IDS,
     st.one_of(st.builds(m.Failed, WORDS), st.builds(m.Rejected, WORDS), st.builds(m.Evaluated, METRICS)),
 )
-REQUESTS = st.builds(
-    m.SyncRequest,
-    DEVICE_IDS,
-    COUNTS,
-    COUNTS,
-    WORDS,
-    st.lists(st.builds(m.HeldTask, TASK_IDS, PHASES), max_size=3).map(tuple),
-    st.lists(REPORTS, max_size=3).map(tuple),
-    st.lists(st.builds(m.DeploymentReport, ROLLOUTS, MODELS, COUNTS, st.booleans(), WORDS), max_size=3).map(tuple),
-)
 ANSWERS = st.builds(
     m.SyncAnswer,
     COUNTS,
@@ -89,15 +81,6 @@ ORDERS = st.builds(
 INVENTORIES = st.builds(m.Inventory, WORDS, WORDS, WORDS, SMALL, COUNTS, COUNTS, WORDS, WORDS)
 COLUMNS = st.builds(m.Column, WORDS, WORDS, SHAPES)
 CARDS = st.builds(m.DatasetCard, NAMES, COUNTS, st.lists(COLUMNS, max_size=3).map(tuple), WORDS)
-HELLOS = st.builds(
-    m.Hello,
-    COUNTS,
-    INVENTORIES,
-    LABELS,
-    st.lists(CARDS, max_size=2).map(tuple),
-    st.lists(NAMES, max_size=3).map(tuple),
-    st.lists(NAMES, max_size=3).map(tuple),
-)
 
 TENSORS = st.builds(TensorSpec, WORDS, st.sampled_from(["float32", "int64"]), SHAPES)
 
@@ -149,4 +132,36 @@ MANIFESTS = st.builds(
     STEPS,
     st.booleans(),
     st.lists(DIGESTS, max_size=2).map(tuple),
+)
+HELLOS = st.builds(
+    m.Hello,
+    COUNTS,
+    INVENTORIES,
+    LABELS,
+    st.lists(CARDS, max_size=2).map(tuple),
+    st.lists(NAMES, max_size=3).map(tuple),
+    st.lists(NAMES, max_size=3).map(tuple),
+)
+
+
+def _showing(request: m.SyncRequest, hello: m.Hello | None) -> m.SyncRequest:
+    """Have a request show a registration, under that one's hash."""
+    if hello is None:
+        return request
+    return replace(request, hello=hello, hello_hash=hashlib.sha256(hello_bytes(hello)).hexdigest())
+
+
+REQUESTS = st.builds(
+    _showing,
+    st.builds(
+        m.SyncRequest,
+        DEVICE_IDS,
+        COUNTS,
+        COUNTS,
+        WORDS,
+        st.lists(st.builds(m.HeldTask, TASK_IDS, PHASES), max_size=3).map(tuple),
+        st.lists(REPORTS, max_size=3).map(tuple),
+        st.lists(st.builds(m.DeploymentReport, ROLLOUTS, MODELS, COUNTS, st.booleans(), WORDS), max_size=3).map(tuple),
+    ),
+    st.none() | HELLOS,
 )

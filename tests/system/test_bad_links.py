@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from headwater.records import Run
 
 from tests.support.fleet import Fleet, fleet
 from tests.support.links import Links
+from tests.support.noise import NOISE_TOML, save_noise
 from tests.support.outcomes import digests_of, states_of
 from tests.support.waiting import until_now
 from tests.support.wide_model import save_wide_model
@@ -18,19 +18,13 @@ BOXES = ("box-1", "box-2")
 SIDE = 700  # SIDE × SIDE float32 are 2 MB
 DELTA_BYTES = SIDE * SIDE * 4
 EPOCHS = 400
-SHORT = {  # a dead connection is noticed within seconds instead of minutes
+SETTINGS = {
+    # A dead connection is noticed within seconds instead of minutes.
     "HEADWATER_CONTROL_PLANE__KEEPALIVE_S": "1",
     "HEADWATER_CONTROL_PLANE__PATIENCE_S": "2",
+    # However fast the machine is, a box that trains is seen to: its checkpoints lie there until the delta is spooled.
+    "HEADWATER_TRAINING__CHECKPOINT_EVERY_STEPS": str(EPOCHS // 10),
 }
-NOISE_TOML = """\
-[datasets.noise]
-format = "npz"
-path = "noise.npz"
-[datasets.noise.columns.x]
-source = "x"
-[datasets.noise.columns.label]
-source = "y"
-"""
 Outcome = tuple[list[str], object]
 
 
@@ -109,7 +103,7 @@ def _without_broker(made: Fleet, base: str) -> Outcome:
     """The broker is killed when a round's tasks are out, and comes back only after the deltas are in."""
     assert made.mosquitto is not None
     run = _started(made, base)
-    until_now(lambda: bool(_phases(made, run)), "they are asked")
+    until_now(lambda: bool(phases := _phases(made, run)) and all(phases), "they have heard what they are asked")
     made.mosquitto.kill()
     until_now(lambda: made.client.runs.show(run.id).run.version != base, "the deltas are merged all the same")
     made.mosquitto.start()
@@ -121,8 +115,11 @@ def _repeated_and_reordered(made: Fleet, base: str) -> Outcome:
     broker.set(duplicate=0.6, reorder=0.6)
     broker.cut()  # so that registrations pass it too
     found = _outcome(made, _started(made, base))
-    assert broker.tally.duplicated > 5, broker.tally
-    assert broker.tally.reordered > 0, broker.tally
+    for _ in range(20):  # two packets must come close to each other, which is chance
+        if broker.tally.duplicated > 5 and broker.tally.reordered > 0:
+            break
+        assert _outcome(made, _started(made, base)) == found
+    assert broker.tally.duplicated > 5 and broker.tally.reordered > 0, broker.tally
     broker.heal()
     return found
 
@@ -154,10 +151,8 @@ def _killed_with_its_broker(made: Fleet, base: str) -> Outcome:
 def _prepared(made: Fleet) -> str:
     """Add the boxes with data of their own, and the model; give its first version."""
     for number, box in enumerate(BOXES):
-        (made.folder / box).mkdir()
-        noise = np.random.default_rng(number).standard_normal((2, 16, SIDE), np.float32)
-        np.savez(made.folder / box / "noise.npz", x=noise[0], y=noise[1])
-        made.add(box, NOISE_TOML, env=SHORT)
+        save_noise(made.folder / box, SIDE, examples=16, seed=number)
+        made.add(box, NOISE_TOML, env=SETTINGS)
     made.wait_registered()
     save_wide_model(made.folder / "wide.onnx", SIDE)
     return made.client.models.import_file(made.folder / "wide.onnx", loss="mse").version.id

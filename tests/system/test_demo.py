@@ -18,6 +18,7 @@ WORKER = "headwater_agent.training.worker"
 STARTED_WITHIN_S = 60.0
 
 
+@pytest.mark.long
 def test_the_demo_ends_with_a_better_model_and_leaves_nothing_else(tmp_path: Path) -> None:
     """Three devices, three rounds: the merged model wins, is exported and installed; no process or folder remains."""
     scratch = tmp_path / "scratch"

@@ -150,7 +150,8 @@ async def _send_packets(made: Fleet) -> None:
     async with raw_client.connected(port, "mad", tls=tls) as (client, _):
         for payload in (b"\xff" * 100, bytes(100_000)):
             for kind in ("hello", "presence", "heartbeat"):
-                assert await client.publish(topics.up(DeviceId("mad"), kind), payload) == Reason.SUCCESS
+                taken = await client.publish(topics.up(DeviceId("mad"), kind), payload)
+                assert taken in (Reason.SUCCESS, Reason.QUOTA_EXCEEDED), "beyond its share, if it is faster than we"
         assert await client.publish(topics.up(DeviceId("honest"), "hello"), b"") == Reason.NOT_AUTHORIZED
     await until(lambda: "dropped a message on 'hw/v1/d/mad/up/hello': not a Hello" in made.control.tail(), "it is told")
 

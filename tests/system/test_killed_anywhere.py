@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.support.fleet import Crashes, Fleet, add_digit_boxes, fleet, import_digits, start_reproducible
+from tests.support.noise import NOISE_TOML, save_noise
 from tests.support.outcomes import digests_of, states_of
 from tests.support.wide_model import save_wide_model
 
@@ -19,15 +19,6 @@ AGENT_STEPS = {
     "box-3": ("train.step:3^",),  # the worker in the middle of training, and the agent with it
 }
 SIDE = 1500  # SIDE × SIDE float32 are 18 chunks
-NOISE_TOML = """\
-[datasets.noise]
-format = "npz"
-path = "noise.npz"
-[datasets.noise.columns.x]
-source = "x"
-[datasets.noise.columns.label]
-source = "y"
-"""
 CONTROL_STEPS = (
     "control.delta.blob",
     "control.delta.committed",
@@ -60,9 +51,7 @@ def test_an_agent_killed_half_way_through_a_large_delta_goes_on_from_there(tmp_p
     """Of a delta of many chunks only the missing ones are sent again, and the result is the same to the bit."""
     crashes = Crashes(tmp_path / "guards", "agent.upload.half")
     with fleet(tmp_path) as made:
-        (tmp_path / "box-1").mkdir()
-        x = np.random.default_rng(0).standard_normal((16, SIDE), np.float32)
-        np.savez(tmp_path / "box-1" / "noise.npz", x=x, y=x)
+        save_noise(tmp_path / "box-1", SIDE, examples=16)
         made.add("box-1", NOISE_TOML, env=crashes.env)
         made.wait_registered()
         save_wide_model(tmp_path / "wide.onnx", SIDE)

@@ -23,7 +23,7 @@ from tests.support.wide_model import save_wide_model
 pytestmark = pytest.mark.long
 
 STOP_S = 5.0
-EPOCHS = 40  # of 1437 steps: a second or two
+EPOCHS = 100  # of 1437 steps: some seconds, so that the control plane hears of it before it is over
 SIDE = 64
 COLUMNS = (Column("x", "float32", (SIDE,)), Column("label", "float32", (SIDE,)))
 
@@ -77,7 +77,7 @@ async def test_a_control_plane_stops_in_mid_upload(tmp_path: Path) -> None:
 
 
 def _add_box(made: Fleet) -> None:
-    """Add a box that trains for a second or so."""
+    """Add a box that trains for some seconds."""
     (made.folder / "box").mkdir()
     digits.load().save(made.folder / "box" / "digits.npz")
     made.add("box", digits.DATASET_TOML.format(path='"digits.npz"'), engine="constant")

@@ -1,5 +1,6 @@
 """Records to protobuf and back; and whatever else a peer may send."""
 
+import hashlib
 import json
 import math
 import re
@@ -187,6 +188,14 @@ def test_a_report_without_an_outcome_is_malformed() -> None:
     request = gateway.SyncRequest(device="d", reports=[gateway.TaskReport(task="t")])
     with pytest.raises(Malformed, match="no outcome"):
         exchange.sync_from(request)
+
+
+def test_a_registration_that_is_shown_is_the_one_whose_hash_is_told() -> None:
+    """Else the control plane would remember another under it, and not ask again."""
+    hello = convert.hello_bytes(m.Hello(1, m.Inventory()))
+    for wrong, told in ((hello, "0" * 64), (b"\xff\xff", hashlib.sha256(b"\xff\xff").hexdigest())):
+        with pytest.raises(Malformed, match=r"registration is not the one|not a Hello"):
+            exchange.sync_from(gateway.SyncRequest(device="d", hello=wrong, hello_hash=told))
 
 
 @pytest.mark.parametrize("field", ["id", "run", "device", "dataset", "base_version"])

@@ -9,8 +9,8 @@ def take(spent: Sent, size: int, *, limit: int, now_ms: int) -> tuple[Sent, floa
     The first of a day may always go, so that one which no day has room for is late, and not lost.
     """
     day = now_ms // DAY_MS
-    if spent.day > day + 1:  # the clock had been far ahead: nobody waits until it is there again
-        spent = Sent()
+    if spent.day > day + 1:  # the clock had been far ahead: nobody waits until it is there again, but it did go up
+        spent = Sent(day, spent.size)
     if spent.on(now_ms) and spent.on(now_ms) + size > limit:
         return spent, ((max(spent.day, day) + 1) * DAY_MS - now_ms) / 1000
     return spent.plus(size, now_ms), 0.0

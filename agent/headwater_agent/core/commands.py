@@ -77,8 +77,15 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchVersion:
+    """Bring a version's graph and its reference."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
 class Install:
-    """Fetch, check and activate."""
+    """Check a version that is here, and activate it."""
 
     deployment: Deployment
 
@@ -102,6 +109,7 @@ Command = (
     | Upload
     | Discard
     | Drop
+    | FetchVersion
     | Install
     | AbandonInstall
 )

@@ -59,21 +59,30 @@ class Standing:
 
     conditions: tuple[Condition, ...] = ()
     waiting: str = ""
-    met_since_s: float | None = None  # by the monotonic clock, while it only waits for things to stay as they are
+    met_since_s: float | None = None  # by the monotonic clock, while it waits for things to stay as they are
 
 
 def advance(standing: Standing, wanted: Wanted, readings: Readings, at_s: float) -> Standing:
     """Say how a box stands after these readings: a lost condition counts at once, a met one after a while."""
     lost = {condition.name for condition in standing.conditions if condition.state is ConditionState.UNMET}
     found = tuple(_judged(wanted, readings, lost))
-    unmet = [condition.why for condition in found if condition.state is ConditionState.UNMET]
+    unmet = {condition.name: condition.why for condition in found if condition.state is ConditionState.UNMET}
+    since_s = None if unmet.keys() - _SURE else _settling_since(standing, lost, at_s)
+    if since_s is not None and at_s - since_s >= wanted.settle_s:
+        since_s = None
     if unmet:
-        return Standing(found, "; ".join(unmet))
-    since_s = at_s if standing.met_since_s is None else standing.met_since_s
-    if lost <= _SURE or at_s - since_s >= wanted.settle_s:
+        return Standing(found, "; ".join(unmet.values()), since_s)
+    if since_s is None:
         return Standing(found)
     why = f"its conditions are met again, and must stay so for {wanted.settle_s:g} s"
     return Standing((*found, Condition(_STEADY, ConditionState.UNMET, why)), why, since_s)
+
+
+def _settling_since(standing: Standing, lost: set[str], at_s: float) -> float | None:
+    """Say since when nothing that flaps is lost, while that must last: a pause meanwhile makes it no shorter."""
+    if standing.met_since_s is not None:
+        return standing.met_since_s
+    return None if lost <= _SURE else at_s
 
 
 def _judged(wanted: Wanted, readings: Readings, lost: set[str]) -> Iterator[Condition]:

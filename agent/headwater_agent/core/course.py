@@ -12,7 +12,11 @@ from headwater_agent.core.quota import overdue, storage_objection
 from headwater_agent.core.session import DAY_MS, Denied, Dropped, Finished, Held, Session, Stage
 
 DENIED_MS = DAY_MS
+CREDITS = 20  # of a task: with three tries each it ends its worker, or the box, 63 times at the very most
 FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
+# Beyond a task's deadline: an answer that comes late sets the time back, and so does the first one after a clock that
+# ran fast. Neither may bring a task back to life.
+FINISHED_FOR_MS = DAY_MS
 
 Next = tuple[Session, tuple[do.Command, ...]]
 
@@ -30,7 +34,8 @@ def settle(session: Session, at_s: float, uploading: frozenset[TaskId] = frozens
             commands += stop(held)
             session, more = report(session, held, Failed("its deadline passed before it was trained"))
             commands += more
-    finished = tuple(item for item in session.finished if now_ms < item.deadline_ms)[-FINISHED_KEPT:]
+    finished = tuple(item for item in session.finished if now_ms < item.deadline_ms + FINISHED_FOR_MS)
+    finished = finished[-FINISHED_KEPT:]
     denied = tuple(item for item in session.denied if item.holds(now_ms))
     if (finished, denied) != (session.finished, session.denied):
         session = replace(session, finished=finished, denied=denied)
@@ -100,8 +105,14 @@ def credited(session: Session, reached: Mapping[TaskId, int]) -> Session:
 
 
 def came_to(held: Held, reached: int) -> Held:
-    """Count no try against a training that came further than when it was cut short before, nor those before that."""
-    return replace(held, reached=reached, pauses=held.attempts) if reached > held.reached else held
+    """Count no try against a training that came further than when it was cut short before, nor those before that.
+
+    So often only: how far it came is the word of a checkpoint's head, which a graph that has taken the worker over
+    could write.
+    """
+    if reached <= held.reached or held.credits >= CREDITS:
+        return held
+    return replace(held, reached=reached, pauses=held.attempts, credits=held.credits + 1)
 
 
 def begin_days(session: Session) -> Session:

@@ -160,6 +160,14 @@ class Receipted:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionFetched:
+    """All that an install needs is here."""
+
+    model: ModelName
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """`current` is the wanted version."""
 
@@ -203,6 +211,7 @@ Event = (
     | WorkerDied
     | SpoolLost
     | Receipted
+    | VersionFetched
     | Installed
     | InstallFailed
     | TimePassed

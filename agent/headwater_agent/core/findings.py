@@ -8,6 +8,7 @@ from headwater_agent.core.policy import MB
 
 GRACE = timedelta(days=365)  # how long after its end a certificate can still be renewed
 LEAST_FREE_MB = 50.0
+LEAST_FILES = 100  # that a disk must have room for: a training makes a few at a time
 _CLOCK_FINE_S, _CLOCK_BAD_S = 60.0, 86_400.0
 _SET_THE_CLOCK = "set the clock: timedatectl set-ntp true, or by hand; a box without a battery for it needs NTP"
 
@@ -101,9 +102,19 @@ def server(name: str, where: str, ends: datetime, now: datetime) -> Finding:
     return ok(name, told)
 
 
-def disk(free_bytes: int, wanted_mb: float) -> Finding:
-    """Judge the room where the agent keeps its state."""
+def disk(free_bytes: int, wanted_mb: float, *, read_only: bool = False, free_files: int | None = None) -> Finding:
+    """Judge the disk where the agent keeps its state; of some file systems nobody knows how many files they take."""
     free_mb = free_bytes / MB
+    if read_only:
+        return failed(
+            "disk", "it can't be written to: its file system is mounted read-only",
+            "a disk that fails is made so: dmesg, smartctl; then mount -o remount,rw",
+        )  # fmt: skip
+    if free_files is not None and free_files < LEAST_FILES:
+        return failed(
+            "disk", f"{free_mb:,.0f} MB free, but room for {free_files} more files only (df -i)",
+            "find the folder that holds so many, most likely not the agent's: du --inodes",
+        )  # fmt: skip
     told = f"{free_mb:,.0f} MB free"
     advice = "make room: headwater-agent spool says what waits to be uploaded; the rest is deleted by itself"
     if free_mb < LEAST_FREE_MB:

@@ -48,6 +48,8 @@ from headwater_agent.core.session import (
 )
 
 _UNDONE = Failed("this box was done with it before the control plane was restored from an older backup")
+INSTALL_LIVES = 3  # in which the check of a version may have ended the agent, or the whole box
+CARRIED_EVERY_S = 3600.0  # while no broker reaches it, the box writes the server's time down
 FIRST_SYNC_S = 5.0  # after a start: a broker that is there has accepted us by then
 
 _Fetching = on.Fetched | on.FetchFailed
@@ -83,8 +85,8 @@ def resume(session: Session, *, at_s: float) -> Next:
             case _:
                 assert_never(held.stage)
     for install in session.installs:
-        if install.state is InstallState.WANTED:
-            session, more = _install(session, install.deployment)
+        if install.open:
+            session, more = _install_again(session, install)
             commands += more
     if session.reports or session.install_reports:
         commands += (do.Sync(),)
@@ -92,11 +94,16 @@ def resume(session: Session, *, at_s: float) -> Next:
     return session, commands + more
 
 
-def stand_down(session: Session) -> Session:
-    """Say what to remember when the agent stops in good order: a training it ends itself is no failed attempt."""
+def stand_down(session: Session, *, at_s: float) -> Session:
+    """Say what to remember when the agent stops in good order: what it ends itself is no failed attempt."""
+    session = replace(session, time=session.time.carried(at_s))
     for held in session.held:
         if held.stage is Stage.TRAINING:
             session = put(session, put_off(held))
+    for install in session.installs:
+        if install.state is InstallState.CHECKING:
+            put_back = replace(install, state=InstallState.WANTED, attempts=install.attempts - 1)
+            session = _put_install(session, put_back)
     return session
 
 
@@ -134,10 +141,8 @@ def _react(session: Session, event: on.Event, at_s: float) -> Next:
             if held is None or held.stage is not Stage.SPOOLED:
                 return session, ()
             return finish(session, held), (do.Discard(task),)
-        case on.Installed(model, generation):
-            return _end_install(session, model, generation, InstallState.INSTALLED, "")
-        case on.InstallFailed(model, generation, problem):
-            return _end_install(session, model, generation, InstallState.FAILED, problem)
+        case on.VersionFetched() | on.Installed() | on.InstallFailed():
+            return _follow_install(session, event)
         case _:
             return _work(session, event, at_s)
 
@@ -154,7 +159,10 @@ def _keep_in_touch(
         case on.Disconnected(chance) if session.sync_at_s is None:
             return replace(session, sync_at_s=at_s + sync_apart_s(chance=chance)), ()
         case on.TimePassed(chance) if session.sync_at_s is not None and session.sync_at_s <= at_s:
-            return replace(session, sync_at_s=at_s + sync_apart_s(chance=chance)), (do.Sync(),)
+            session = replace(session, sync_at_s=at_s + sync_apart_s(chance=chance))
+            if at_s - session.time.at_s >= CARRIED_EVERY_S:  # deltas grow old on a box whose power is cut every night
+                session = replace(session, time=session.time.carried(at_s))
+            return session, (do.Sync(),)
         case on.Disconnected() | on.TimePassed():
             return session, ()
         case _:
@@ -237,7 +245,7 @@ def _obey(session: Session, event: on.Assigned | on.Withdrawn | on.DeploymentWan
 def _reconcile(session: Session, request: SyncRequest, answer: SyncAnswer, at_s: float) -> Next:
     session = replace(
         session,
-        time=ServerTime(answer.server_time_ms, at_s),
+        time=ServerTime(answer.server_time_ms, at_s, answered_s=at_s),
         heartbeat_s=answer.heartbeat_s,
         reports=tuple(report for report in session.reports if report not in request.reports),
         install_reports=tuple(report for report in session.install_reports if report not in request.deployments),
@@ -287,7 +295,7 @@ def _begin_era(session: Session, answer: SyncAnswer) -> Next:
     commands: tuple[do.Command, ...] = tuple(
         do.AbandonInstall(install.model, install.deployment.generation)
         for install in session.installs
-        if install not in kept and install.state is InstallState.WANTED
+        if install not in kept and install.open
     )
     done = {finished.task for finished in session.finished} - {report.task for report in session.reports}
     undone = tuple(TaskReport(task.id, _UNDONE) for task in answer.tasks if task.id in done)
@@ -308,7 +316,7 @@ def _want(session: Session, deployment: Deployment) -> Next:
     if current and deployment.generation <= current.deployment.generation:
         return session, ()
     session, commands = _install(_put_install(session, Install(deployment)), deployment)
-    if current and current.state is InstallState.WANTED:
+    if current and current.open:
         commands = (do.AbandonInstall(current.model, current.deployment.generation), *commands)
     return session, commands
 
@@ -317,12 +325,42 @@ def _install(session: Session, deployment: Deployment) -> Next:
     """Begin an install that is wanted, if the box's owner allows it; a restart may have brought another policy."""
     if refused := deployment_objection(session.box.policy, deployment):
         return _end_install(session, deployment.model, deployment.generation, InstallState.FAILED, refused)
-    return session, (do.Install(deployment),)
+    return session, (do.FetchVersion(deployment),)
+
+
+def _install_again(session: Session, install: Install) -> Next:
+    """Go on with an install that a restart cut short, unless its check is what keeps ending the agent."""
+    if install.state is InstallState.CHECKING and install.attempts >= INSTALL_LIVES:
+        problem = f"the agent died {install.attempts} times while it was checked: this device does not try it again"
+        return _end_install(session, install.model, install.deployment.generation, InstallState.FAILED, problem)
+    session = _put_install(session, replace(install, state=InstallState.WANTED))
+    return _install(session, install.deployment)
+
+
+def _follow_install(session: Session, event: on.VersionFetched | on.Installed | on.InstallFailed) -> Next:
+    match event:
+        case on.VersionFetched(model, generation):
+            return _begin_check(session, model, generation)
+        case on.Installed(model, generation):
+            return _end_install(session, model, generation, InstallState.INSTALLED, "")
+        case on.InstallFailed(model, generation, problem):
+            return _end_install(session, model, generation, InstallState.FAILED, problem)
+        case _:
+            assert_never(event)
+
+
+def _begin_check(session: Session, model: ModelName, generation: int) -> Next:
+    """Count an attempt, then check: whatever a graph does to the box, it does not do so for ever."""
+    current = session.install(model)
+    if current is None or (current.deployment.generation, current.state) != (generation, InstallState.WANTED):
+        return session, ()
+    begun = replace(current, state=InstallState.CHECKING, attempts=current.attempts + 1)
+    return _put_install(session, begun), (do.Install(current.deployment),)
 
 
 def _end_install(session: Session, model: ModelName, generation: int, state: InstallState, problem: str) -> Next:
     current = session.install(model)
-    if current is None or (current.deployment.generation, current.state) != (generation, InstallState.WANTED):
+    if current is None or current.deployment.generation != generation or not current.open:
         return session, ()
     report = DeploymentReport(
         current.deployment.rollout, model, generation, installed=state is InstallState.INSTALLED, problem=problem

@@ -49,6 +49,10 @@ class Policy:
     general: Limits = field(default_factory=Limits)
     datasets: tuple[tuple[str, Limits], ...] = ()
 
+    def lets_use(self, dataset: str) -> bool:
+        """Say whether tasks may use a dataset."""
+        return self.allow_datasets is None or dataset in self.allow_datasets
+
     def limits(self, dataset: str) -> Limits:
         """Give what holds for a dataset."""
         return dict(self.datasets).get(dataset, self.general)
@@ -100,7 +104,7 @@ def model_of(version: VersionId) -> ModelName | None:
 
 def _objections(policy: Policy, task: Task, examples: int | None, up_bytes: int) -> Iterator[str]:
     limits = policy.limits(task.dataset)
-    if policy.allow_datasets is not None and task.dataset not in policy.allow_datasets:
+    if not policy.lets_use(task.dataset):
         yield refusal("allow_datasets", f"does not name {task.dataset!r}")
     yield from _of_origin(limits, task)
     if examples is not None and examples < limits.floor.min_examples:

@@ -1,6 +1,6 @@
 """What an agent remembers: the tasks it holds, what it has to report, what it has installed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from headwater_wire.ids import DeviceId, ModelName, TaskId
@@ -34,6 +34,7 @@ class Held:
     metrics: Metrics | None = None
     pauses: int = 0  # attempts that count no more: ended in good order, to go on later, or before it came further
     reached: int = 0  # the step of the newest checkpoint when it was cut short last without being asked to stop
+    credits: int = 0  # how often it was cut short and had come further: that counts for no failure so often only
     spooled_ms: int = 0  # server time, since when the delta has been there; 0: an older release did not say
 
     @property
@@ -64,9 +65,10 @@ class Denied:
 
 
 class InstallState(StrEnum):
-    """WANTED → INSTALLED | FAILED."""
+    """WANTED → CHECKING → INSTALLED | FAILED."""
 
     WANTED = "wanted"
+    CHECKING = "checking"
     INSTALLED = "installed"
     FAILED = "failed"
 
@@ -77,6 +79,12 @@ class Install:
 
     deployment: Deployment
     state: InstallState = InstallState.WANTED
+    attempts: int = 0  # lives of the agent in which its check was begun, counted before each begins
+
+    @property
+    def open(self) -> bool:
+        """Say whether it has no end yet."""
+        return self.state in {InstallState.WANTED, InstallState.CHECKING}
 
     @property
     def model(self) -> ModelName:
@@ -158,14 +166,19 @@ class ServerTime:
     """The server's time as the last Sync told it, carried on by the monotonic clock."""
 
     server_ms: int = 0
-    at_s: float = 0.0  # of the monotonic clock, when it was told
+    at_s: float = 0.0  # of the monotonic clock, when it was so
     sure: bool = True  # not so from a start until its first Sync
+    answered_s: float | None = None  # of the monotonic clock: the last Sync since the start
 
     def now_ms(self, at_s: float) -> int:
         """Tell the server's time at a monotonic instant: 0 if it was never told, and after a restart a lower bound."""
         if not self.server_ms:
             return 0
         return self.server_ms + int((at_s - self.at_s) * 1000)
+
+    def carried(self, at_s: float) -> "ServerTime":
+        """Say the same as of now: what is saved so is not forgotten by a box that is offline for long."""
+        return replace(self, server_ms=self.now_ms(at_s), at_s=at_s) if self.server_ms else self
 
 
 @dataclass(frozen=True, slots=True)

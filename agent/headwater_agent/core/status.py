@@ -7,7 +7,7 @@ from math import isfinite
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Phase, Progress
 
-from headwater_agent.core.session import Held, Session, Stage
+from headwater_agent.core.session import Held, ServerTime, Session, Stage
 from headwater_agent.core.telling import progress
 
 
@@ -19,7 +19,14 @@ class Reach:
     gateway: str
     connected: bool
     synced_s: float | None
-    clock_ahead_s: float | None = None  # of the box against the server's, at the last Sync
+    clock_ahead_s: float | None = None  # of the box against the server's, as the last Sync told it
+
+
+def reach_of(time: ServerTime, broker: str, gateway: str, *, connected: bool, at_s: float, wall_s: float) -> Reach:
+    """Say how the control plane is reached, at a monotonic instant and the box's own Unix time."""
+    if time.answered_s is None:
+        return Reach(broker, gateway, connected, None)
+    return Reach(broker, gateway, connected, at_s - time.answered_s, wall_s - time.now_ms(at_s) / 1000)
 
 
 @dataclass(frozen=True, slots=True)

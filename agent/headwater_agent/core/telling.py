@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from headwater_wire.ids import Digest, TaskId
-from headwater_wire.messages import Deployment, HeldTask, Phase, Progress, SyncRequest
+from headwater_wire.messages import Deployment, HeldTask, Hello, Phase, Progress, SyncRequest
 
-from headwater_agent.core.session import Held, InstallState, Session, Stage
+from headwater_agent.core.session import Held, Session, Stage
 
 _PHASES = {
     Stage.ACCEPTED: Phase.ACCEPTED,
@@ -15,8 +15,8 @@ _PHASES = {
 }
 
 
-def sync_request(session: Session, *, epoch: int, hello_hash: str) -> SyncRequest:
-    """Say what is held and what is to report."""
+def sync_request(session: Session, *, epoch: int, hello_hash: str, hello: Hello | None = None) -> SyncRequest:
+    """Say what is held and what is to report, and who we are as long as that is not known to be known."""
     return SyncRequest(
         device=session.box.device,
         epoch=epoch,
@@ -25,6 +25,7 @@ def sync_request(session: Session, *, epoch: int, hello_hash: str) -> SyncReques
         held=tuple(HeldTask(held.task.id, _PHASES[held.stage]) for held in session.held),
         reports=session.reports,
         deployments=session.install_reports,
+        hello=hello,
     )
 
 
@@ -41,7 +42,7 @@ def _progress(session: Session, held: Held) -> Progress:
 def needed(session: Session, ended: Deployment | None = None) -> frozenset[Digest]:
     """Name the blobs that held tasks and wanted installs refer to, but for an install that has just ended."""
     tasks = [held.task for held in session.held if held.stage is not Stage.SPOOLED]
-    wanted = [install.deployment for install in session.installs if install.state is InstallState.WANTED]
+    wanted = [install.deployment for install in session.installs if install.open]
     wanted = [deployment for deployment in wanted if deployment != ended]
     return frozenset(
         [task.bundle.digest for task in tasks]

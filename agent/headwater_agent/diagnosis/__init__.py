@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater_agent.config import Config
-from headwater_agent.edges.console import NobodyThere, Refused, ask
+from headwater_agent.edges.console import Hangs, NobodyThere, Refused, ask
 from headwater_agent.edges.identity import Identity, NotEnrolled, Vault
 from headwater_agent.edges.membership import Membership, folder, membership
 
@@ -20,6 +20,7 @@ class Patient:
     trouble: str  # why there is no identity, or no member; empty: nothing is wrong with them
     running: dict[str, Any] | None  # the status of the agent that runs here
     silent: str  # why the agent that seems to run does not say how it is
+    hangs: bool = False  # it is there, and says nothing at all
 
     @classmethod
     async def of(cls, config: Config) -> "Patient":
@@ -27,7 +28,7 @@ class Patient:
         identity: Identity | None = None
         member: Membership | None = None
         trouble = silent = ""
-        running = None
+        running, hangs = None, False
         try:
             member = membership(config)
             identity = None if config.control_plane.insecure else Vault(folder(config)).load()
@@ -38,5 +39,5 @@ class Patient:
         except NobodyThere:
             pass
         except Refused as error:
-            silent = str(error)
-        return cls(config, identity, member, trouble, running, silent)
+            silent, hangs = str(error), isinstance(error, Hangs)
+        return cls(config, identity, member, trouble, running, silent, hangs)

@@ -6,6 +6,7 @@ import os
 import pwd
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,14 +21,14 @@ from headwater_agent.diagnosis import Patient
 from headwater_agent.edges import ledger
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.enclosure import enclosure_of
-from headwater_agent.edges.maintenance import MaintenanceFile
+from headwater_agent.edges.maintenance import MaintenanceFile, instant
 from headwater_agent.edges.readings import Reader
 from headwater_agent.survey import examine
 from headwater_agent.training import confinement as confining
 from headwater_agent.training.protocol import DatasetConfig
+from headwater_agent.watch import BUSY_S
 
 _OLD_S = 7 * 86_400.0
-_BUSY_S = 1.2  # how long the processors are watched, at least
 _READABLE = "see docs/datasets.md; the agent's user must be able to read it"
 _SAY_AS = "run this as the agent's user, or as root"
 
@@ -35,6 +36,8 @@ _SAY_AS = "run this as the agent's user, or as root"
 async def agent(patient: Patient) -> Finding:
     """Does one run?"""
     told = patient.running
+    if patient.hangs:
+        return failed("agent", f"it hangs: {patient.silent}", "systemctl restart headwater-agent")
     if patient.silent:
         return unknown("agent", patient.silent, _SAY_AS)
     if told is None:
@@ -97,10 +100,18 @@ async def disk(patient: Patient) -> Finding:
     """Is there room, and may we write?"""
     state = patient.config.agent.state_dir
     wanted_mb = patient.config.conditions.wanted.min_free_mb
-    free = await asyncio.to_thread(lambda: Reader(state).read().free_bytes)
-    if free is None:
+    try:
+        told = await asyncio.to_thread(os.statvfs, state)
+    except OSError:
         return warning("disk", f"{state} is not there yet", "the agent makes it when it starts, if it may")
-    return findings.disk(free, wanted_mb)
+    if foreign := await asyncio.to_thread(_foreign, state):
+        return failed("disk", foreign, f"chown -R --no-dereference --reference={state} {state}")
+    return findings.disk(
+        told.f_bavail * told.f_frsize,
+        wanted_mb,
+        read_only=bool(told.f_flag & os.ST_RDONLY),
+        free_files=told.f_favail if told.f_files else None,  # btrfs counts none
+    )
 
 
 async def confinement(patient: Patient) -> Finding:
@@ -124,13 +135,11 @@ async def conditions(patient: Patient) -> Finding:
     told = patient.config.conditions
     state = patient.config.agent.state_dir
 
-    def locked() -> str:
-        return objection(MaintenanceFile(state).read(), now_ms=int(datetime.now(UTC).timestamp() * 1000))
-
-    reader = Reader(state, told.metered, told.zone, locked)
+    reader = Reader(state, told.metered, told.zone)
     if told.wanted.max_cpu_busy or told.wanted.require != ():
-        await asyncio.sleep(_BUSY_S)
+        await asyncio.sleep(BUSY_S)
     readings = await asyncio.to_thread(reader.read)
+    readings = replace(readings, maintenance=objection(MaintenanceFile(state).read(), now=instant()))
     standing = advance(Standing(), told.wanted, readings, 0.0)
     dark = [condition.name for condition in standing.conditions if condition.state is ConditionState.UNKNOWN]
     return _judged(standing.waiting, f"it may train now; not to be told here: {', '.join(dark) or 'nothing'}")
@@ -195,6 +204,33 @@ def _found_by_agent(patient: Patient, dataset: str) -> str:
     """Say what the running agent found wrong with a dataset; nothing, if nothing is or no agent tells."""
     found = (patient.running or {}).get("datasets", ())  # an older agent says nothing of them
     return next((str(data["problem"]) for data in found if data["name"] == dataset), "")
+
+
+def _foreign(state: Path) -> str:
+    """Say what in the agent's folder is not its user's, who may be unable to use it; nothing, if all is."""
+    owner = _owner(state)
+    first = [path for path in _listed(state) if path.name != "lost+found"]  # where it is a file system of its own
+    inside = [path for each in first for path in (each, *_listed(each))]
+    foreign = [path for path in inside if _owner(path) not in (owner, None)]
+    if not foreign:
+        return ""
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    whose = f"{foreign[0]} belongs to {_user(_owner(foreign[0]) or 0)}{more}"
+    return f"{whose}, while {state} is {_user(owner or 0)}'s: was the agent once run as another user?"
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # no folder, or gone since
+        return []
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
 
 
 def _another_user(state: Path) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from contextlib import aclosing
 from pathlib import Path
@@ -13,8 +13,9 @@ from headwater_wire.errors import LengthMismatch
 from headwater_wire.ids import Digest
 from headwater_wire.messages import Blob
 
-from headwater_agent.ports import Unavailable, Uplink
+from headwater_agent.ports import Gone, Unavailable, Uplink
 
+WRONG_AT_MOST = 5  # of a link that damages now and then; what the control plane has damaged comes so each time
 _PART = ".part"
 _log = logging.getLogger(__name__)
 
@@ -26,11 +27,12 @@ class FolderCache:
         self._root = root
         self._uplink = uplink
         self._checked: set[Digest] = set()
+        self._wrong: Counter[Digest] = Counter()  # times in a row that something else came whole
         self._locks: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
         durable.make_dirs(root, private=True)
 
     async def get(self, blob: Blob, *, durably: bool) -> Path:
-        """Fetch what is missing of a blob, check its SHA-256, give its place."""
+        """Fetch what is missing of a blob, check its SHA-256, give its place; raise `Gone` if another keeps coming."""
         path = self._root / blob.digest
         async with self._locks[blob.digest]:
             if blob.digest in self._checked and path.exists():
@@ -42,7 +44,8 @@ class FolderCache:
             await self._fetch(blob, part)
             if not await asyncio.to_thread(_is, part, blob):
                 part.unlink(missing_ok=True)
-                raise Unavailable(f"what came as {blob.digest[:12]}… has another SHA-256: fetching it again from 0")
+                raise self._another(blob, f"what came as {blob.digest[:12]}… has another SHA-256")
+            self._wrong.pop(blob.digest, None)
             if durably:
                 await asyncio.to_thread(durable.adopt, part, path)
             else:
@@ -56,6 +59,8 @@ class FolderCache:
         for digest in [digest for digest in self._locks if digest not in busy]:
             del self._locks[digest]
         self._checked &= set(keep)
+        for digest in self._wrong.keys() - {*keep, *busy}:
+            del self._wrong[digest]
         await asyncio.to_thread(self._prune, {*keep, *busy})
 
     def _prune(self, keep: set[Digest]) -> None:
@@ -74,10 +79,18 @@ class FolderCache:
                     offset += len(chunk)
                     if offset > blob.size:
                         file.truncate(0)
-                        raise Unavailable(str(LengthMismatch(blob.size, offset)))
+                        raise self._another(blob, str(LengthMismatch(blob.size, offset)))
                     await asyncio.to_thread(_write, file, chunk)
         if offset < blob.size:
-            raise Unavailable(f"the control plane sent {offset} of {blob.size} bytes")
+            raise self._another(blob, f"the control plane sent {offset} of {blob.size} bytes")
+
+    def _another(self, blob: Blob, found: str) -> Unavailable | Gone:
+        """Have it fetched again; after so many times what is there is no such blob. Who asks later begins anew."""
+        self._wrong[blob.digest] += 1
+        if self._wrong[blob.digest] < WRONG_AT_MOST:
+            return Unavailable(f"{found}: fetching it again")
+        del self._wrong[blob.digest]
+        return Gone(f"{found}, {WRONG_AT_MOST} times in a row")
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:

@@ -62,8 +62,7 @@ def read_paper(key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate
     )
 
 
-def request(key: ec.EllipticCurvePrivateKey, device: str) -> bytes:
-    """Ask for a certificate (PKCS #10, DER). The server believes only the key."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
-    signed = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+def request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Ask for a certificate (PKCS #10, DER). It names nobody: whose it is, is the server's word."""
+    signed = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.DER)

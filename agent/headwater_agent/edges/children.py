@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from headwater_agent.edges.enclosure import Enclosure, View
 from headwater_agent.ports import Died
@@ -68,7 +68,7 @@ class Child:
                 match message:
                     case Stepped():
                         on_step(message)
-                    case protocol.Train() | protocol.Inspect() | protocol.Check():
+                    case protocol.Train() | protocol.Inspect() | protocol.Check() | protocol.Protect():
                         raise ValueError("the worker answered with a job")
                     case _:
                         return message
@@ -127,9 +127,10 @@ class Child:
 
 
 class WarmWorker:
-    """The `Worker` port: one child, kept for `idle_s` after its last job, and a short-lived second one beside it.
+    """The `Worker` port: one child that trains, kept for `idle_s` after its last job, and short-lived ones beside it.
 
-    The second one looks at datasets and checks versions, so that these need not wait for hours of training.
+    Those look at datasets, check versions and protect deltas: they need not wait for hours of training, and each sees
+    no more than its job needs (edges/enclosure.py). Two graphs, or a graph and a delta's protection, share none.
     """
 
     def __init__(self, command: Sequence[str], *, idle_s: float, nice: int, enclosure: Enclosure | None = None) -> None:
@@ -149,28 +150,21 @@ class WarmWorker:
 
     async def run(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
         """Do one job; cancelling kills the child. Raise `Died` if it ends before it answers."""
-        if self._lock.locked() and not isinstance(job, protocol.Train):
-            async with self._beside:
-                child = await self._start(await self._look())
-                try:
-                    return await child.do(job, on_step)
-                finally:
-                    await asyncio.shield(child.kill())
-        trains = isinstance(job, protocol.Train)
-        if trains:
-            self._unwanted = False
+        if not isinstance(job, protocol.Train):
+            return await self._run_beside(job, on_step)
+        self._unwanted = False
         async with self._lock:
             if self._closing:
                 self._closing.cancel()
-            view = await self._look()
+            view = await self._look(job)
             if self._child is not None and view != self._view:  # a dataset's file has come, or was replaced
                 child, self._child = self._child, None
                 await asyncio.shield(child.close())
             if self._child is None or not self._child.alive:
                 self._child, self._view = await self._start(view), view
-            self._training = trains
+            self._training = True
             try:
-                if trains and self._unwanted:  # it was interrupted while another job was done, or the child was started
+                if self._unwanted:  # it was interrupted while another job was done, or the child was started
                     return Stopped()
                 return await self._child.do(job, on_step)
             except BaseException:  # also when cancelled: what it is doing is not wanted any more
@@ -197,8 +191,17 @@ class WarmWorker:
             await self._child.kill()
             self._child = None
 
-    async def _look(self) -> View:
-        return View((), ()) if self._enclosure is None else await asyncio.to_thread(self._enclosure.view)
+    async def _run_beside(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
+        # Only one training at a time has a delta to protect; it need not wait for a look at much data.
+        async with nullcontext() if isinstance(job, protocol.Protect) else self._beside:
+            child = await self._start(await self._look(job))
+            try:
+                return await child.do(job, on_step)
+            finally:
+                await asyncio.shield(child.kill())
+
+    async def _look(self, job: Job) -> View:
+        return View((), ()) if self._enclosure is None else await asyncio.to_thread(self._enclosure.view, job)
 
     async def _start(self, view: View) -> Child:
         return await Child.start((*self._command, *view.arguments), self._nice)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import aiomqtt
+from headwater_wire import intake
 
 GOODBYE_S = 1.0
 _CONNECT_S = 5.0  # of TCP alone, in a thread that nothing ends before
@@ -14,7 +15,7 @@ _SESSION_TAKEN_OVER = 0x8E
 
 
 class PatientClient(aiomqtt.Client):
-    """A client whose TLS handshake may take its time, and ends when its attempt does.
+    """A client whose TLS handshake may take its time, and ends when its attempt does; it takes no oversize packet.
 
     paho does it in a thread and gives it five seconds, which nothing shortens or lengthens from outside: too few for a
     broker to which a whole fleet comes back, and five too many for an agent that is to stop.
@@ -23,6 +24,7 @@ class PatientClient(aiomqtt.Client):
     def __init__(self, host: str, port: int, *, handshake_s: float, **settings: Any) -> None:
         super().__init__(host, port, **settings)
         below: Any = self._client
+        intake.bound(below)
         connect = below._create_socket_connection
         self._opened: list[socket.socket] = []
 

@@ -33,6 +33,10 @@ class Refused(AgentError):
     """The agent said no, in a sentence."""
 
 
+class Hangs(Refused):
+    """The agent is there and says nothing; what it was asked for may still happen once it goes on."""
+
+
 @asynccontextmanager
 async def console(state: Path, answer: Answer, users: frozenset[int] | None = None) -> AsyncIterator[None]:
     """Answer whoever may ask, until the context ends. `answer` raises `Refused` or ValueError for what can't be.
@@ -70,7 +74,7 @@ async def console(state: Path, answer: Answer, users: frozenset[int] | None = No
 
 
 def ask(state: Path, request: Request, *, patience_s: float = _PATIENCE_S) -> Any:
-    """Ask the running agent; raise `NobodyThere`, or `Refused` with its sentence."""
+    """Ask the running agent; raise `NobodyThere`, `Hangs`, or `Refused` with its sentence."""
     line = json.dumps(request).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel, _short(state) as path:
@@ -83,6 +87,8 @@ def ask(state: Path, request: Request, *, patience_s: float = _PATIENCE_S) -> An
         raise NobodyThere(f"no agent runs in {state}") from error
     except PermissionError as error:
         raise Refused(f"{state / SOCKET} is for root and the agent's own user: run this as one of them") from error
+    except (TimeoutError, BlockingIOError) as error:  # it does not even accept: so many have asked already
+        raise Hangs(f"the agent in {state} does not answer within {patience_s:g} s") from error
     except OSError as error:
         raise Refused(f"the agent in {state} does not answer: {error}") from error
     try:

@@ -39,7 +39,7 @@ async def enroll(
     """Get a certificate; raise `NoCertificate`. To repeat it with the same key gives the same again."""
     root = await _root(invitation)
     async with _service(invitation.address, root) as stub:
-        asked = pb.EnrollRequest(secret=invitation.secret, device=device, csr=request(key, device), insists=insists)
+        asked = pb.EnrollRequest(secret=invitation.secret, device=device, csr=request(key), insists=insists)
         answer = await _within(stub.Enroll(asked, timeout=PATIENCE_S), invitation.address)
     return _identity(answer, key, root, invitation.address)
 
@@ -49,7 +49,7 @@ async def renew(identity: Identity) -> Identity:
     known, key = identity.control_plane, identity.key
     async with _service(known.enrolment, known.root.encode()) as stub:
         nonce = (await _within(stub.Challenge(pb.ChallengeRequest(), timeout=PATIENCE_S), known.enrolment)).nonce
-        csr = request(key, identity.device)
+        csr = request(key)
         signature = key.sign(signing.renewal(nonce, csr), ec.ECDSA(hashes.SHA256()))
         asked = pb.RenewRequest(chain=identity.chain_pem, csr=csr, nonce=nonce, signature=signature)
         answer = await _within(stub.Renew(asked, timeout=PATIENCE_S), known.enrolment)

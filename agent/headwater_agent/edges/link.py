@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from random import random
 
 import aiomqtt
-from headwater_wire import convert, topics
+from headwater_wire import convert, intake, topics
 from headwater_wire.errors import WireError
 from headwater_wire.ids import DeviceId
+from headwater_wire.messages import Hello
 from headwater_wire.v1 import fleet_pb2 as fleet
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
@@ -35,7 +36,6 @@ GOOD_S = 5.0  # a connection makes up for one failure by each so many seconds: a
 PULSE_APART_S = 0.5
 UNACKNOWLEDGED = 16  # receive maximum: what the broker may have in flight to us
 QUEUED = 64  # of 256 KiB at most; more than the receive maximum, which mosquitto 2.0 forgets after an acknowledgement
-PACKET_LIMIT_BYTES = 256 * 1024
 _BORN, _GONE = 1, 2  # seq within an epoch
 _SHOWN = 8  # digits of the registration's digest: by chance a changed one has the same once in four thousand million
 # Else Nagle's algorithm holds a small packet behind an unacknowledged one, for 45 ms.
@@ -82,7 +82,10 @@ class Link:
         self._renewal = asyncio.Event()
         self._accepted = False  # the present connection, or the last
         self._epoch = 0
+        self._telling = asyncio.Lock()
         self._hello_hash = ""
+        self._told: Hello | None = None  # the registration published last
+        self._is_known = False  # that the control plane has it
 
     @property
     def epoch(self) -> int:
@@ -93,6 +96,16 @@ class Link:
     def hello_hash(self) -> str:
         """Tell the SHA-256 of the registration published last."""
         return self._hello_hash
+
+    @property
+    def unknown(self) -> Hello | None:
+        """Tell the registration published last, unless the control plane is known to have it."""
+        return None if self._is_known else self._told
+
+    def known(self, hello_hash: str, *, is_known: bool) -> None:
+        """Hear whether the control plane has the registration of this hash."""
+        if hello_hash == self._hello_hash:
+            self._is_known = is_known
 
     @property
     def connected(self) -> bool:
@@ -221,10 +234,12 @@ class Link:
         await self._publish(client, "presence", self._state(online=online), 1, EXPIRY_S)
 
     async def _hello(self, client: aiomqtt.Client) -> None:
-        hello = convert.hello_to(await self._registrar.hello(self._epoch))
-        payload = hello.SerializeToString(deterministic=True)
-        await self._publish(client, "hello", payload, 1, EXPIRY_S)
-        self._hello_hash = hashlib.sha256(payload).hexdigest()
+        async with self._telling:  # of two at once, the older one must not be taken for the last
+            hello = await self._registrar.hello(self._epoch)
+            payload = convert.hello_bytes(hello)
+            await self._publish(client, "hello", payload, 1, EXPIRY_S)
+            if (hello_hash := hashlib.sha256(payload).hexdigest()) != self._hello_hash:
+                self._hello_hash, self._told, self._is_known = hello_hash, hello, False
 
     async def _publish(self, client: aiomqtt.Client, kind: str, payload: bytes, qos: int, expiry_s: int) -> None:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -242,7 +257,7 @@ class Link:
     def _new_client(self) -> aiomqtt.Client:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         connect.SessionExpiryInterval = WILL_DELAY_S  # the will is sent when the session ends, if not before
-        connect.MaximumPacketSize = PACKET_LIMIT_BYTES
+        connect.MaximumPacketSize = intake.PACKET_BYTES
         connect.ReceiveMaximum = UNACKNOWLEDGED
         will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         will.WillDelayInterval = WILL_DELAY_S

@@ -7,6 +7,7 @@ proc(5).
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _PLAUSIBLE_CELSIUS = range(-60, 151)  # drivers without a sensor tell odd values
 _CLOCK_SET_S = 1_735_689_600  # 2025: a clock before is that of a box whose battery is empty
+_BATTERIES = {"Battery", "UPS"}
+_FED = {"Charging", "Full", "Not charging"}  # what a battery says while something else feeds the box
+_RTF_UP, _RTF_REJECT = 0x1, 0x200  # linux/route.h; without any other the kernel lists one over `lo` that rejects
 _GPU_PERMILLE = ("sys/devices/gpu.0/load", "sys/devices/platform/gpu.0/load")  # of Jetsons
 
 
@@ -30,7 +34,6 @@ class Reader:
     state_dir: Path
     metered: bool | None = None
     zone: "ZoneInfo | None" = None  # None: the box's own
-    locked: Callable[[], str] = lambda: ""  # why a person keeps it from training; empty: nobody does
     root: Path = Path("/")
     now_s: Callable[[], float] = time.time
     _ticks: tuple[int, int] = field(init=False)
@@ -56,7 +59,6 @@ class Reader:
             free_bytes=self._free_bytes(),
             metered=self._metered(),
             moment=self._moment(),
-            maintenance=self.locked(),
         )
 
     def _power(self) -> tuple[bool | None, float | None]:
@@ -67,9 +69,7 @@ class Reader:
         if not batteries:  # of the box itself; that of a mouse is none
             return True, None
         levels = [level for path in batteries if (level := _number(path / "capacity")) is not None]
-        plugged = any(_number(path / "online") == 1 for path in _inside(supplies, "*") if path not in batteries)
-        discharging = any(_text(path / "status") == "Discharging" for path in batteries)
-        return plugged or not discharging, min(levels, default=None)
+        return _on_mains(supplies, batteries), min(levels, default=None)
 
     def _celsius(self) -> Iterator[float]:
         for path in _inside(self.root / "sys/class/thermal", "thermal_zone*"):
@@ -121,12 +121,29 @@ class Reader:
         return status.f_bavail * status.f_frsize
 
     def _metered(self) -> bool | None:
-        """Believe the owner; else a modem on the default route in use is metered, and of others nobody knows."""
+        """Believe the owner; else a modem on a default route in use is metered, and of others nobody knows.
+
+        Of IPv4 and IPv6 each has its own, and which of them leads to the control plane is the resolver's choice.
+        """
         if self.metered is not None:
             return self.metered
-        interface = min(self._default_routes(), default=(0, ""))[1]
-        told = _text(self.root / "sys/class/net" / interface / "uevent").splitlines() if interface else []
-        return True if "DEVTYPE=wwan" in told or interface.startswith(("wwan", "ppp")) else None
+        in_use = [min(routes)[1] for routes in map(list, (self._default_routes(), self._default_routes6())) if routes]
+        return True if any(self._is_modem(interface) for interface in in_use) else None
+
+    def _is_modem(self, interface: str) -> bool:
+        told = _text(self.root / "sys/class/net" / interface / "uevent").splitlines()
+        return "DEVTYPE=wwan" in told or interface.startswith(("wwan", "ppp"))
+
+    def _default_routes6(self) -> Iterator[tuple[int, str]]:
+        """List those of IPv6, whose file has other columns, and hexadecimal numbers."""
+        for line in _text(self.root / "proc/net/ipv6_route").splitlines():
+            fields = line.split()
+            if len(fields) < 10 or (fields[0], fields[1]) != ("0" * 32, "00"):
+                continue
+            with suppress(ValueError):
+                metric, flags = int(fields[5], 16), int(fields[8], 16)
+                if flags & _RTF_UP and not flags & _RTF_REJECT:
+                    yield metric, fields[9]
 
     def _default_routes(self) -> Iterator[tuple[int, str]]:
         """List them by metric and interface: the kernel uses the one of the lowest metric."""
@@ -139,12 +156,31 @@ class Reader:
         now_s = self.now_s()
         if now_s < _CLOCK_SET_S:
             return None
+        if self.zone is None:
+            time.tzset()  # the box may have been given another zone since
         local = datetime.fromtimestamp(now_s, self.zone).astimezone(self.zone)
         return Moment(local.weekday(), local.hour * 60 + local.minute)
 
 
+def _on_mains(supplies: Path, batteries: list[Path]) -> bool | None:
+    """Believe the supplies: not every battery says Discharging when it does. Where none tells, the batteries."""
+    lines = [path for path in _inside(supplies, "*") if _is_line(path)]
+    online = [told for path in lines if (told := _number(path / "online")) is not None]
+    if online:
+        return max(online) >= 1  # 2: a programmable supply, by USB Power Delivery
+    states = {_text(path / "status") for path in batteries}
+    if "Discharging" in states:
+        return False
+    return True if states & _FED else None
+
+
+def _is_line(supply: Path) -> bool:
+    """Say whether it feeds the box from outside: a port's may feed what is plugged in there."""
+    return _text(supply / "type") not in _BATTERIES and _text(supply / "scope") != "Device"
+
+
 def _is_battery(supply: Path) -> bool:
-    return _text(supply / "type") in {"Battery", "UPS"} and _text(supply / "scope") != "Device"
+    return _text(supply / "type") in _BATTERIES and _text(supply / "scope") != "Device"
 
 
 def _inside(folder: Path, pattern: str) -> list[Path]:

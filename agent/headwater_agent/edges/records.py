@@ -102,18 +102,20 @@ def load(rows: Mapping[str, bytes], box: Box) -> tuple[Session, tuple[str, ...]]
 
 
 def dump_survey(survey: Survey) -> bytes:
-    """Encode what an inspection found."""
-    return encode(asdict(survey))
+    """Encode what an inspection found, or, so that an older release looks for itself, that it has only begun."""
+    tree = asdict(survey)
+    return encode({"begun": tree} if survey.tries else tree)
 
 
 def load_survey(body: bytes) -> Survey:
     """Decode; raise ValueError if it is none."""
     try:
         tree = json.loads(body)
+        tree = tree.get("begun", tree)
         card = tree["card"]
         columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))
-        return Survey(tree["fingerprint"], DatasetCard(**card, columns=columns))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Survey(tree["fingerprint"], DatasetCard(**card, columns=columns), int(tree.get("tries", 0)))
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a survey: {body[:80]!r}") from error
 
 
@@ -148,7 +150,7 @@ def _held(tree: dict[str, Any]) -> Held:
 def _install(tree: dict[str, Any]) -> Install:
     wanted = tree["deployment"]
     deployment = Deployment(**{**wanted, "onnx": Blob(**wanted["onnx"]), "reference": Blob(**wanted["reference"])})
-    return Install(deployment, InstallState(tree["state"]))
+    return Install(deployment, InstallState(tree["state"]), int(tree.get("attempts", 0)))
 
 
 def _report_tree(report: TaskReport) -> dict[str, Any]:

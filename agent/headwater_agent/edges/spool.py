@@ -19,18 +19,24 @@ _CHECKPOINTS = ".checkpoints"
 
 
 class FolderSpool:
-    """The `Spool` port over one folder; unfinished work lies in a second one beside it."""
+    """The `Spool` port over one folder; unfinished work lies in two others beside it."""
 
     def __init__(self, root: Path) -> None:
         self._spool = root / "spool"
         self._work = root / "work"
+        self._guarded = root / "guarded"
         self._fresh: set[tuple[TaskId, str]] = set()
-        durable.make_dirs(self._spool, private=True)
-        durable.make_dirs(self._work, private=True)
+        for folder in (self._spool, self._work, self._guarded):
+            durable.make_dirs(folder, private=True)
 
-    def work_path(self, task: TaskId, attempt: int) -> Path:
-        """Name a fresh place, so that a child that outlived its agent can't write into another's delta."""
-        return self._work / f"{task}.{attempt}.{secrets.token_hex(4)}"
+    def work_path(self, task: TaskId, attempt: int, *, guarded: bool = False) -> Path:
+        """Name a fresh place, so that a child that outlived its agent can't write into another's delta.
+
+        A guarded one has a folder of its own: a child that may write to a file's folder may keep the file open, and
+        change it when it has been judged and moved.
+        """
+        folder = self._guarded if guarded else self._work
+        return folder / f"{task}.{attempt}.{secrets.token_hex(4)}"
 
     async def adopt(self, task: TaskId, source: Path, delta: Blob) -> None:
         """Take a finished delta over, durably, instead of checkpoints; raise `Damaged` if it is not what was said."""
@@ -73,7 +79,8 @@ class FolderSpool:
         return await asyncio.to_thread(self._sweep, wanted)
 
     def _sweep(self, wanted: set[Path]) -> tuple[str, ...]:
-        orphans = [path for path in (*self._spool.iterdir(), *self._work.iterdir()) if path not in wanted]
+        folders = (self._spool, self._work, self._guarded)
+        orphans = [path for folder in folders for path in folder.iterdir() if path not in wanted]
         for path in orphans:
             if path.parent == self._work and path.is_dir():  # where a killed worker built its graphs
                 shutil.rmtree(path, ignore_errors=True)

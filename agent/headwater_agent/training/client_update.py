@@ -9,6 +9,7 @@ import numpy as np
 from headwater_wire.crashpoint import crashpoint
 from headwater_wire.messages import Metrics, Plan
 
+from headwater_agent.core.shares import SCORING_BATCH, steps_of
 from headwater_agent.training.checkpoint import Place
 from headwater_agent.training.datasets import Dataset
 from headwater_agent.training.datasets.split import Rows, shuffled, split
@@ -16,7 +17,6 @@ from headwater_agent.training.engine import Score, Session, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong
 from headwater_agent.training.keeper import Keeper
 
-_SCORING_BATCH = 256
 _COUNTED = frozenset({"cross_entropy", "bce_with_logits"})  # losses by which an example is right or wrong
 _MEASURED = frozenset({"mse", "l1", "huber"})  # losses by which it is so far off
 
@@ -52,7 +52,7 @@ def update(
         place, state = recalled
         session.restore(state)
         started -= place.seconds
-        steps.skip(ceil(len(held_out) / _SCORING_BATCH) + place.steps)
+        steps.skip(ceil(len(held_out) / SCORING_BATCH) + place.steps)
     else:
         place = Place(0, 0.0, _score(session, dataset, held_out, steps, keeper), 0.0)
     score = place.score
@@ -81,13 +81,6 @@ def update(
     return Update(metrics, delta)
 
 
-def steps_of(count: int, plan: Plan) -> int:
-    """Say how many steps an update takes on a dataset of `count` examples."""
-    rows, held_out = split(count, plan.holdout)
-    training = plan.epochs * ceil(len(rows) / plan.batch_size) if plan.train else 0
-    return ceil(len(held_out) / _SCORING_BATCH) + training
-
-
 class _Steps:
     """Counts them for whoever waits."""
 
@@ -109,7 +102,7 @@ class _Steps:
 def _score(session: Session, dataset: Dataset, rows: Rows, steps: _Steps, keeper: Keeper) -> Score:
     """Add up what some examples come to, batch by batch."""
     total, seen = Score(0.0), 0
-    for part in _batches(rows, _SCORING_BATCH):
+    for part in _batches(rows, SCORING_BATCH):
         found = session.evaluate(dataset.batch(part))
         seen += len(part)
         total = Score(

@@ -13,9 +13,10 @@ from headwater_wire.manifest import Manifest
 from headwater_wire.messages import DatasetCard
 from headwater_wire.tensors import open_vector
 
-from headwater_agent.core.policy import Floor
+from headwater_agent.core.guard import examples_objection
+from headwater_agent.core.shares import steps_of
 from headwater_agent.training import demand, floors
-from headwater_agent.training.client_update import steps_of, update
+from headwater_agent.training.client_update import update
 from headwater_agent.training.datasets import Dataset, open_dataset, stamp
 from headwater_agent.training.engine import Bundle, Engine, Session, Vector
 from headwater_agent.training.errors import NotPossible
@@ -27,6 +28,7 @@ from headwater_agent.training.protocol import (
     Inspect,
     Inspected,
     Job,
+    Protect,
     Reply,
     Stepped,
     Train,
@@ -58,6 +60,8 @@ class Desk:
                 from headwater_agent.training.conformance import problem_with  # only now is onnxruntime needed
 
                 return Checked(problem_with(Path(onnx_path), Path(reference_path), tolerance))
+            case Protect():
+                return floors.guarded(job)
 
     def close(self) -> None:
         """Let go of what was kept."""
@@ -71,7 +75,8 @@ class Desk:
         if job.plan.train and job.plan.codec not in codecs.NAMES:
             raise NotPossible(f"this agent knows no codec {job.plan.codec!r} (it knows {', '.join(codecs.NAMES)})")
         dataset = self._open(job.dataset)
-        floors.check_examples(dataset.name, dataset.count, job.plan, job.floor)
+        if too_few := examples_objection(dataset.name, dataset.count, job.plan, job.floor):
+            raise NotPossible(too_few)
         demand.check(dataset, description)
         steps = 1 + steps_of(dataset.count, job.plan)
         say(Stepped(1, steps, 0.0))  # loading took long, perhaps, and preparing the model may too
@@ -80,17 +85,15 @@ class Desk:
         )
 
         def report(step: int, _: int, loss: float) -> None:
-            say(Stepped(1 + step, steps, loss if job.floor == Floor() else 0.0))  # a batch may be one example
+            say(Stepped(1 + step, steps, loss))
 
         keeper = self._keeper(job, description, base)
         result = update(session, dataset, base, job.plan, report, description.loss.kind, keeper)
         if result.delta is None:
-            return Trained(floors.told(result.metrics, job.floor), None)
-        # Never of the task's seed: whoever knows the noise can take it away.
-        floors.protect(result.delta, job.floor, seed=int.from_bytes(os.urandom(32)))
+            return Trained(result.metrics, None)
         delta_path = Path(job.delta_path)
-        codecs.write_delta(delta_path, result.delta, job.plan.codec)
-        return Trained(floors.told(result.metrics, job.floor), digests.of_file(delta_path))
+        codecs.write_delta(delta_path, result.delta, "f32" if job.floor.clip_norm else job.plan.codec)
+        return Trained(result.metrics, digests.of_file(delta_path))
 
     def _keeper(self, job: Train, description: Manifest, base: Vector) -> Keeper:
         """Keep checkpoints for exactly this training: one that differs in anything the bits depend upon is another."""

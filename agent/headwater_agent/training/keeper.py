@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from headwater_wire import durable
+
 from headwater_agent.core.policy import refusal
 from headwater_agent.training import checkpoint
 from headwater_agent.training.checkpoint import Place, Unusable
@@ -101,6 +103,7 @@ class Keeper:
         begun_s, self._unsaved = self._clock(), 0
         try:
             self._folder.mkdir(exist_ok=True)
+            durable.sync_directory(self._folder.parent)  # else a power cut could take the folder, and all in it
             state = session.state()
             path = self._folder / self._next
             path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ No numpy here: the daemon imports this module.
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import Digest, check_digest
@@ -58,7 +58,7 @@ class Train:
     delta_path: str
     dataset: DatasetConfig
     plan: Plan
-    floor: Floor = field(default_factory=Floor)  # what the box's owner wants of it, whatever the plan says
+    floor: Floor = field(default_factory=Floor)  # with a clip_norm the delta is left plain, as f32, for `Protect`
     checkpoints: Checkpoints | None = None  # None: if it is cut short it begins anew
     max_minutes: float = 0.0  # that its trainings may take altogether, those that were cut short too; 0: any
 
@@ -79,7 +79,21 @@ class Check:
     tolerance: float
 
 
-Job = Train | Inspect | Check
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Clip and blur the plain delta at `delta_path` as the floor says, and write it, encoded, to `protected_path`.
+
+    For a child that has opened no graph: whoever wrote the delta may have been taken over by one.
+    """
+
+    delta_path: str
+    protected_path: str
+    elements: int
+    codec: str
+    floor: Floor
+
+
+Job = Train | Inspect | Check | Protect
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,13 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Protected:
+    """The end of a Protect job. `delta` describes the file at protected_path."""
+
+    delta: Blob
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The end of any job that can't work here whatever is tried: wrong shapes, an empty dataset, a bad graph."""
 
@@ -132,12 +153,9 @@ class Stopped:
     """The end of a Train job that was asked to stop: the same job goes on from its checkpoint."""
 
 
-Reply = Stepped | Trained | Inspected | Checked | Refused | Broke | Stopped
+Reply = Stepped | Trained | Inspected | Checked | Protected | Refused | Broke | Stopped
 
-_TYPES = {
-    kind.__name__: kind
-    for kind in (Train, Inspect, Check, Stepped, Trained, Inspected, Checked, Refused, Broke, Stopped)
-}
+_TYPES = {kind.__name__: kind for kind in (*get_args(Job), *get_args(Reply))}
 
 
 def dump(message: Job | Reply) -> bytes:
@@ -157,14 +175,17 @@ def load(line: bytes) -> Job | Reply:
                 tree["floor"] = Floor(**tree["floor"])
                 kept = tree["checkpoints"]
                 tree["checkpoints"] = None if kept is None else Checkpoints(**kept)
+            case "Protect":
+                tree |= {"floor": Floor(**tree["floor"]), "elements": int(tree["elements"])}
             case "Inspect":
                 tree["dataset"] = _dataset(tree["dataset"])
             case "Stepped":
                 tree |= {"step": int(tree["step"]), "steps": int(tree["steps"]), "loss": float(tree["loss"])}
             case "Trained":
                 delta = tree["delta"]
-                blob = None if delta is None else Blob(check_digest(delta["digest"]), int(delta["size"]))
-                tree |= {"metrics": Metrics(**tree["metrics"]), "delta": blob}
+                tree |= {"metrics": _metrics(tree["metrics"]), "delta": None if delta is None else _blob(delta)}
+            case "Protected":
+                tree["delta"] = _blob(tree["delta"])
             case "Inspected":
                 card = tree["card"]
                 columns = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in card.pop("columns"))
@@ -173,6 +194,21 @@ def load(line: bytes) -> Job | Reply:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, Malformed) as error:
         raise ValueError(f"not a line of the training protocol: {line[:200]!r}") from error
     return message
+
+
+def _blob(tree: dict[str, Any]) -> Blob:
+    return Blob(check_digest(tree["digest"]), int(tree["size"]))
+
+
+def _metrics(tree: dict[str, Any]) -> Metrics:
+    """Read numbers that are some: the daemon calculates with them."""
+    counts = {name: int(tree[name]) for name in ("examples", "holdout_examples")}
+    maybe = {
+        name: None if tree[name] is None else float(tree[name])
+        for name in ("holdout_correct", "holdout_absolute_error")
+    }
+    numbers = {name: float(tree[name]) for name in ("train_loss", "holdout_loss", "seconds")}
+    return Metrics(**{**tree, **counts, **maybe, **numbers})
 
 
 def _dataset(tree: dict[str, Any]) -> DatasetConfig:

@@ -76,7 +76,8 @@ def _program(processor: Processor, pid: int) -> Iterator[Instruction]:
     yield _RETURN, 0, 0, _ALLOW
     for number in processor.signals:
         yield from _only(number, pid)
-    yield from _only(processor.prlimit, 0, pid)
+    for number in processor.own:
+        yield from _only(number, 0, pid)
     yield _RETURN, 0, 0, _ALLOW
 
 

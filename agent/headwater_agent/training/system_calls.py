@@ -55,6 +55,9 @@ migrate_pages 256 238
 move_pages 279 239
 setpriority 141 140
 ioprio_set 251 30
+sched_setparam 142 118
+sched_setscheduler 144 119
+sched_setattr 314 274
 # memory and queues shared by number or name
 shmget 29 194
 shmat 30 196
@@ -152,7 +155,7 @@ class Processor:
     clone: int
     clone3: int
     signals: tuple[int, ...]  # kill, tgkill
-    prlimit: int  # prlimit64
+    own: tuple[int, ...]  # prlimit64, sched_setaffinity: of this process, called 0 too, and no other
     foreign_from: int | None  # numbers from here on belong to another calling convention
     denied: Mapping[str, int]
 
@@ -163,6 +166,8 @@ def _denied(column: int) -> Mapping[str, int]:
 
 
 PROCESSORS = {
-    "x86_64": Processor(0xC000003E, 317, 56, 435, (62, 234), 302, foreign_from=0x40000000, denied=_denied(1)),  # x32
-    "aarch64": Processor(0xC00000B7, 277, 220, 435, (129, 131), 261, foreign_from=None, denied=_denied(2)),
+    "x86_64": Processor(
+        0xC000003E, 317, 56, 435, (62, 234), (302, 203), foreign_from=0x40000000, denied=_denied(1)
+    ),  # x32
+    "aarch64": Processor(0xC00000B7, 277, 220, 435, (129, 131), (261, 122), foreign_from=None, denied=_denied(2)),
 }

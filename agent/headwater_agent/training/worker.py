@@ -21,7 +21,7 @@ from headwater_agent.training import confinement, io_priority, limits, protocol
 from headwater_agent.training.engines import MEMORY, NAMES, engine
 from headwater_agent.training.errors import Interrupted, NotPossible, WentWrong
 from headwater_agent.training.lifeline import die_with_parent
-from headwater_agent.training.protocol import Broke, Check, Inspect, Job, Refused, Reply, Stepped, Stopped, Train
+from headwater_agent.training.protocol import Broke, Inspect, Job, Refused, Reply, Stepped, Stopped
 from headwater_agent.training.wish import Wish
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _job(text: bytes) -> Job:
         job = protocol.load(text)
     except ValueError as error:
         raise NotPossible(str(error)) from error
-    if not isinstance(job, Train | Inspect | Check):
+    if not isinstance(job, Job):
         raise NotPossible(f"{type(job).__name__} is no job")
     return job
 

@@ -28,8 +28,6 @@ def list_(
         entries = client.audit.list(limit=last)
     if json:
         as_json(entries)
-    elif not entries:
-        out.print("nothing was changed yet: headwater model import FILE --loss cross_entropy is a beginning")
     else:
         out.print(table(("NUMBER", "AT", "WHO", "FROM", "ACTION", "ON", "CHANGED"), map(_row, entries)))
 

@@ -49,7 +49,15 @@ def backup(
         if made.database == "postgresql":
             out.print("The database is not in it: it is on PostgreSQL, and pg_dump should have come before.")
         outside = [
-            text for text in (settings.ca_chain, settings.ca_key, settings.oidc_ca, settings.mosquitto_dir) if text
+            text
+            for text in (
+                settings.ca_chain,
+                settings.ca_key,
+                settings.ca_provisioner_key,
+                settings.oidc_ca,
+                settings.mosquitto_dir,
+            )
+            if text
         ]
         if outside:
             out.print(f"Not in it, since they are elsewhere: {', '.join(outside)}", markup=False)

@@ -95,7 +95,7 @@ def invites(json: AsJson = False, url: Url = None) -> None:
         out.print(table(("INVITE", "DEVICE", "LABELS", "USED", "STATE", "EXPIRES", "BY"), rows))
 
 
-@app.command("uninvite", epilog="Example: headwater device uninvite invite-1d3kz8q0v2m4x")
+@app.command("uninvite", epilog="Example: headwater device uninvite invite-1d3kz8q0v2m4x7qa")
 def uninvite(
     invite: Annotated[str, typer.Argument(help="Its id, as headwater device invites shows it.")],
     json: AsJson = False,

@@ -14,6 +14,7 @@ from headwater.defaults import OPTIMIZERS, RUN, STRATEGIES
 from headwater.errors import HeadwaterError
 from headwater.records import RunDetail, Task
 
+_ROUNDS_SHOWN = 20
 app = typer.Typer(
     no_args_is_help=True,
     help="Train a model across the fleet.",
@@ -137,15 +138,23 @@ def list_(
     out.print(table(("RUN", "MODEL", "DATASET", "COHORT", "STATE", "ROUND", "VERSION", "STARTED"), rows))
 
 
-@app.command("show", epilog="Example: headwater run show RUN")
-def show(run: _Run, json: AsJson = False, url: Url = None) -> None:
+@app.command("show", epilog="Example: headwater run show RUN --last 3")
+def show(
+    run: _Run,
+    last: Annotated[int | None, typer.Option(min=0, help="So many of the newest rounds; 0, and --json: all.")] = None,
+    json: AsJson = False,
+    url: Url = None,
+) -> None:
     """Show a run by round: who was asked, who reported, who dropped and why."""
     with connect(url) as client:
-        detail = client.runs.show(run)
+        detail = client.runs.show(run, last=last if last is not None else 0 if json else _ROUNDS_SHOWN)
     if json:
         as_json(detail)
-    else:
-        describe(detail)
+        return
+    describe(detail)
+    if detail.rounds and (earlier := detail.rounds[0].number - 1):
+        which = "round 1 is" if earlier == 1 else f"rounds 1 to {earlier} are"
+        out.print(f"\n{which} not shown: headwater run show {run} --last 0", markup=False, soft_wrap=True)
 
 
 @app.command("pause", epilog="Example: headwater run pause RUN")
@@ -175,7 +184,7 @@ def _follow(client: Client, run: str) -> None:
     except KeyboardInterrupt:
         err.print(f"\n{run} goes on: headwater run watch {run} looks again, headwater run cancel {run} ends it")
         raise typer.Exit(130) from None
-    ended = client.runs.show(run).run
+    ended = client.runs.show(run, last=1).run
     out.print(f"{run} {standing(ended)}; newest version {ended.version}", markup=False, soft_wrap=True)
     if ended.state != "completed":
         raise typer.Exit(1)

@@ -57,7 +57,7 @@ def list_(json: AsJson = False, url: Url = None) -> None:
         out.print(table(("TOKEN", "NAME", "ROLE", "LABELS", "MADE BY", "STATE", "USED"), map(_row, found)))
 
 
-@app.command("revoke", epilog="Example: headwater token revoke token-1d3kz8q0v2m4x")
+@app.command("revoke", epilog="Example: headwater token revoke token-1d3kz8q0v2m4x7qa")
 def revoke(
     token: Annotated[str, typer.Argument(help="Its id, as headwater token list shows it.")],
     json: AsJson = False,

@@ -24,20 +24,23 @@ _SCORING = {"collecting": "scoring", "committed": "scored"}
 
 
 class Picture:
-    """The run as known so far: events carry only the last rounds, so earlier ones are remembered."""
+    """The run as known so far: events carry only the last rounds, so some earlier ones are remembered."""
 
     def __init__(self) -> None:
         self._detail: RunDetail | None = None
         self._rounds: dict[int, Round] = {}
+        self._ended = 0  # the last round of which this was told
         self._standing = "running"
 
     def take(self, detail: RunDetail) -> Iterator[str]:
         """Take an event in; give a line for each round that ended by it, and one if the run stands otherwise."""
         for found in detail.rounds:
-            known = self._rounds.get(found.number)
-            if found.closed_at and not (known and known.closed_at):
+            if found.closed_at and found.number > self._ended:
+                self._ended = found.number
                 yield line(found)
             self._rounds[found.number] = found
+        for number in sorted(self._rounds)[:-_ROUNDS_SHOWN]:
+            del self._rounds[number]
         if (now := standing(detail.run)) != self._standing and not detail.run.final:  # its end is told by who watches
             yield f"{detail.run.id} {now}"
         self._standing = now
@@ -54,7 +57,7 @@ class Picture:
             Text.assemble((run.id, "bold"), " ", state, why),
             Text(f"{run.spec.model} on {run.spec.dataset}; newest version {run.version}"),
         ]
-        parts.append(rounds_table(rounds[-_ROUNDS_SHOWN:], options.max_width))
+        parts.append(rounds_table(rounds, options.max_width))
         if rounds and not rounds[-1].closed_at:
             parts += [Text(), _tasks(rounds[-1].tasks[:_TASKS_SHOWN])]
             if len(rounds[-1].tasks) > _TASKS_SHOWN:

@@ -185,7 +185,7 @@ class ControlPlane(Process):
         flags = [word for name, address in ports.items() for word in (f"--{name}", address)]
         self._endpoints_file = data_dir / "endpoints.json"
         self._token_file = data_dir / "admin.token"
-        self._ca = data_dir / "ca" / "root.pem"
+        self._ca = Path((env or {}).get("HEADWATER_CA_CHAIN") or data_dir / "ca" / "root.pem")
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # before the log's, which would be for all to read
         flags += ["--admin-token-file", str(self._token_file)] if secure else ["--insecure"]
         command = [sys.executable, "-m", "headwater.cli", "serve", "--data-dir", str(data_dir), *flags, *arguments]

@@ -130,7 +130,7 @@ def compare(
         runs = [_start(client, problem, rounds, base, {"box": box.id}) for box in boxes]
         bar = bars.add_task("for comparison: each device alone, and all data in one place", total=rounds * len(runs))
         while True:
-            found = [client.runs.show(run.id).run for run in runs]
+            found = [client.runs.show(run.id, last=1).run for run in runs]
             bars.update(bar, completed=sum(min(rounds, run.round - 1) for run in found))
             if all(run.final for run in found):
                 break

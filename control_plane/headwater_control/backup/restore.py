@@ -1,6 +1,8 @@
 """Makes a data directory from a backup, and leaves a note for its first start."""
 
 import json
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,11 +14,15 @@ from headwater_wire import durable, eras
 
 from headwater_control.backup import manifest as manifests
 from headwater_control.backup.manifest import BadBackup, Manifest, OnBytes, copied
+from headwater_control.config import BadSetting
 from headwater_control.datadir import RESTORING
 from headwater_control.service.restoration import Restored
 
+log = logging.getLogger(__name__)
+
 _NOTE = "restored.json"
 _ERA = "era"
+_NUMBER = re.compile(r"[0-9]{1,10}")  # of seconds, since 1970
 
 
 def restore(backup: Path, data: Path, *, on_bytes: OnBytes = lambda done, total: None) -> Manifest:
@@ -66,23 +72,39 @@ def _undo(data: Path, *, was_there: bool) -> None:
 
 
 def era_of(data: Path) -> int:
-    """Say which era the last restore of a data directory began; 0: there was none."""
+    """Say which era the last restore of a data directory began; 0: there was none.
+
+    If that can't be read any more, a new one begins: it is later than whatever a device was told in.
+    """
     place = data / _ERA
-    return int(place.read_text()) if place.is_file() else 0
+    if not place.is_file():
+        return 0
+    told = place.read_text(encoding="ascii", errors="replace").strip()
+    if _NUMBER.fullmatch(told):
+        return int(told)
+    log.warning("%s is damaged: devices that register begin an era of their own", place)
+    return eras.restored(0, datetime.now(UTC))
 
 
 @contextmanager
 def noted(data: Path) -> Iterator[Restored | None]:
-    """Give what the note of a restore says, if there is one; it is gone once the context was left well."""
+    """Give what the note of a restore says, if there is one; it is gone once the context was left well.
+
+    Raises `BadSetting` if it can't be read: nothing has happened since the restore that another one would undo.
+    """
     place = data / _NOTE
     if not place.is_file():
         yield None
         return
-    tree = json.loads(place.read_text())
-    yield Restored(
-        made_at=datetime.fromisoformat(tree["made_at"]),
-        headwater=tree["headwater"],
-        audit_entries=tree["audit_entries"],
-        lacking=tuple(tree["lacking"]),
-    )
+    try:
+        tree = json.loads(place.read_text(encoding="utf-8"))
+        note = Restored(
+            made_at=datetime.fromisoformat(tree["made_at"]),
+            headwater=str(tree["headwater"]),
+            audit_entries=int(tree["audit_entries"]),
+            lacking=tuple(str(digest) for digest in tree["lacking"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadSetting(f"{place} is damaged: empty the folder, and restore the backup again") from error
+    yield note
     durable.remove(place, durably=True)

@@ -17,13 +17,15 @@ from headwater_wire.ids import Digest
 
 from headwater_control.backup.manifest import BadBackup, Entry, Manifest, OnBytes, copied, write
 from headwater_control.config import Settings
+from headwater_control.datadir import DATABASE_ID
 from headwater_control.edges.store import OtherRevision, UnknownRevision, UnusableUrl, open_store, parsed
 from headwater_control.ports import Busy, Transaction
 
 DATABASE = "headwater.db"
 CONFIG = "headwater.toml"
 _KEYS = ("ca", "keys")
-_STATE = ("holder", "era")  # who led: a restored control plane ends its leases at once; and how often it was restored
+# Who led, whose leases a restored control plane ends at once; how often it was restored; whose database the blobs need.
+_STATE = ("holder", "era", DATABASE_ID)
 _PINS = "backup-"  # how the folder's name begins in which blobs are pinned
 _LOCK = "lock"  # in there: locked while a backup is taken
 _TRIES = 20
@@ -85,7 +87,7 @@ def _check(data: Path, own: Path | None, target: Path) -> None:
         raise BadBackup(f"{data} is no control plane's data directory: say which with --data-dir, or --config")
     if target.exists():
         raise BadBackup(f"{target} is there already: a backup overwrites nothing, so choose another folder")
-    if data in target.absolute().parents:
+    if data.resolve() in target.resolve().parents:  # whatever leads there: `..`, a link
         raise BadBackup(f"{target} is inside of {data}: choose a folder elsewhere, best on another disk")
 
 

@@ -88,6 +88,18 @@ def broken(entry: Entry, last: Head) -> str:
     return ""
 
 
+def misbegun(first: Head, known: str) -> str:
+    """Say what is wrong if a chain's first entry is not the one whose digest is known; nothing, if it is.
+
+    `first` is START if there is no entry at all, and `known` is empty where nobody knows.
+    """
+    if known and first == START:
+        return "entry 1 is missing, and all after it"
+    if known and first.digest != known:
+        return "entry 1 was replaced: the data directory knows another one (database.id)"
+    return ""
+
+
 def cut(last: Head, head: Head) -> str:
     """Say what is wrong if the chain's last entry is not the one that `head` remembers; nothing, if it is."""
     if last.number < head.number:

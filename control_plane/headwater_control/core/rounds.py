@@ -153,6 +153,12 @@ def abandoned(run: Run, record: Round, before: Sequence[Round], reason: str, now
     return advance(run, record, before, now), record
 
 
+def spoiled(run: Run, record: Round, reason: str, now: datetime) -> tuple[Run, Round]:
+    """Say what becomes of a run whose round can't ask anybody, now or later: to try it again would change nothing."""
+    record = replace(record, state=RoundState.ABANDONED, closed_at=now, reason=reason)
+    return replace(run, state=RunState.FAILED, reason=reason, ended_at=now), record
+
+
 def merged(run: Run, record: Round, version: VersionId, now: datetime) -> tuple[Run, Round]:
     """Say what becomes of a run and a merging round whose version is made."""
     record = replace(record, state=RoundState.COMMITTED, merged=version, closed_at=now)

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from headwater_wire.errors import DigestMismatch, LengthMismatch, Malformed
 from headwater_wire.ids import Digest, check_digest
 from headwater_wire.messages import Blob
 
-from headwater_control.ports import TakenOver
+from headwater_control.ports import GRACE_S, Missing, TakenOver
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -23,7 +23,8 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class FolderBlobs:
     """The port `Blobs` on a folder that one process at a time uses."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._objects = root / "objects"
         self._staging = root / "staging"
         # A sweep must not delete what is put, or opened, between its look and its deed.
@@ -31,6 +32,7 @@ class FolderBlobs:
         self.staging_lock = threading.Lock()
         self._ready: set[Path] = set()
         self._open: dict[str, FolderStaging] = {}
+        self._unneeded: dict[Path, float] = {}  # by sweeps, since when; whoever stores or opens it again takes it out
 
     async def put(self, data: bytes) -> Blob:
         """Store: durable on return."""
@@ -85,10 +87,10 @@ class FolderBlobs:
         """Forget; of what is not there, nothing."""
         await asyncio.to_thread(self._delete, digest)
 
-    async def sweep(self, live: frozenset[Digest], keep_newer_s: float = 3600.0) -> int:
-        """Delete what is neither live nor recent, and stale staging; return how many bytes that freed."""
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Delete what no row has named for `grace_s`, and stale staging; raise `Missing`, having deleted no blob."""
         uploading = frozenset(staging.place for staging in self._open.values())
-        return await asyncio.to_thread(self._sweep, live, uploading, keep_newer_s)
+        return await asyncio.to_thread(self._sweep, live, uploading, grace_s)
 
     def ensure(self, folder: Path) -> None:
         """Make a folder, once."""
@@ -96,12 +98,16 @@ class FolderBlobs:
             durable.make_dirs(folder, private=True)  # what boxes learnt is nobody else's, wherever the folder is
             self._ready.add(folder)
 
+    def needed(self, place: Path) -> None:
+        """Have sweeps begin anew with a file: the caller holds its lock."""
+        self._unneeded.pop(place, None)
+
     def accept(self, source: Path, blob: Blob) -> Blob:
         """Move a verified file to its place, durably. If the blob is there already, it is replaced, and so healed."""
         place = self._place(blob.digest)
         with self._shard(blob.digest):
+            self.needed(place)
             self.ensure(place.parent)
-            os.utime(source)  # recent for a sweep, however long it took to come
             durable.adopt(source, place)
         return blob
 
@@ -109,6 +115,7 @@ class FolderBlobs:
         blob = digests.of_bytes(data)
         place = self._place(blob.digest)
         with self._shard(blob.digest):
+            self.needed(place)
             self.ensure(place.parent)
             durable.write(place, data)
         return blob
@@ -126,19 +133,36 @@ class FolderBlobs:
         with self._shard(check_digest(digest)):
             durable.remove(self._place(digest))
 
-    def _sweep(self, live: frozenset[Digest], uploading: frozenset[Path], keep_newer_s: float) -> int:
-        freed = 0
-        limit = time.time() - keep_newer_s
-        for number, lock in enumerate(self._shards):
-            for place in _files(self._objects / f"{number:02x}"):
-                if place.name not in live:
-                    with lock:
-                        freed += _remove_older(place, limit)
-        for place in _files(self._staging):
-            if place not in uploading:
-                with self.staging_lock:
-                    freed += _remove_older(place, limit)
+    def _sweep(self, live: frozenset[Digest], uploading: frozenset[Path], grace_s: float) -> int:
+        stale = [place for place in _files(self._staging) if place not in uploading]
+        freed = sum(self._remove(place, self.staging_lock, grace_s) for place in stale)
+        shards = [(lock, _files(self._objects / f"{number:02x}")) for number, lock in enumerate(self._shards)]
+        there = {place.name for _, places in shards for place in places}
+        if missing := frozenset(digest for digest in live - there if not self._is_there(digest)):
+            raise Missing(missing)
+        dead = [(place, lock) for lock, places in shards for place in places if place.name not in live]
+        freed += sum(self._remove(place, lock, grace_s) for place, lock in dead)
+        unneeded = {*stale, *(place for place, _ in dead)}
+        for place in [place for place in list(self._unneeded) if place not in unneeded]:
+            self.needed(place)
         return freed
+
+    def _remove(self, place: Path, lock: threading.Lock, grace_s: float) -> int:
+        """Delete what was found unneeded for long enough; return its size, or 0."""
+        now_s = self._now_s()
+        with lock:
+            if now_s - self._unneeded.setdefault(place, now_s) < grace_s:
+                return 0
+            self.needed(place)
+            size = _size(place) or 0
+            durable.remove(place)
+            return size
+
+    def _is_there(self, digest: Digest) -> bool:
+        try:
+            return self._place(digest).is_file()
+        except Malformed:  # a damaged row's
+            return False
 
     def _shard(self, digest: Digest) -> threading.Lock:
         return self._shards[int(digest[:2], 16)]
@@ -186,8 +210,8 @@ class FolderStaging:
                 raise self._over
             self._blobs.ensure(self.place.parent)
             with self._blobs.staging_lock:
+                self._blobs.needed(self.place)
                 self._descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                os.utime(self._descriptor)
             if os.fstat(self._descriptor).st_size > self._announced.size:
                 os.ftruncate(self._descriptor, 0)
             while data := os.pread(self._descriptor, CHUNK_BYTES, self._receiver.offset):
@@ -262,15 +286,3 @@ def _pread(place: Path, offset: int) -> bytes:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _remove_older(place: Path, limit: float) -> int:
-    """Delete a file that was last written before `limit`; return its size, or 0."""
-    try:
-        status = place.stat()
-    except FileNotFoundError:
-        return 0
-    if status.st_mtime > limit:
-        return 0
-    durable.remove(place)
-    return status.st_size

@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letter that looks like a digit
-_LENGTH = 13  # 41 bits of milliseconds (69 years), and 24 that keep apart what replicas make in the same one
-_RANDOM_BITS = 24
+_LENGTH = 16  # 41 bits of milliseconds (69 years), and 39 that keep apart what replicas make in the same one
+_RANDOM_BITS = 39
 _EPOCH_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 
 
@@ -24,7 +24,7 @@ class SystemClock:
 
 
 class SystemIds:
-    """Names such as `run-1d3kz8q0v2m4x`: each sorts after those made before it, elsewhere too to the millisecond."""
+    """Names such as `run-1d3kz8q0v2m4x7qa`: each sorts after those made before it, elsewhere too to the millisecond."""
 
     def __init__(self) -> None:
         self._last = 0

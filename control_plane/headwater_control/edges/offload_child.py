@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -94,6 +95,8 @@ def main() -> None:
     """Serve until stdin ends: then stop at once, also in the middle of a job, since the parent is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, sent to the whole group
         signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):  # if memory ends, the kernel ends this process and not the server
+        Path("/proc/self/oom_score_adj").write_text("500")
     tell_nobody()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not look like an answer

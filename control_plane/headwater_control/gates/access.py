@@ -53,6 +53,11 @@ def may_use(client: str, action: Action, topic: str) -> bool:
     return client.startswith(CLIENT_PREFIX) or allowed(client, action, topic)
 
 
+def is_bounded(client: str) -> bool:
+    """Tell whether `client` may have only a share of what waits for the control plane: all but that itself."""
+    return not client.startswith(CLIENT_PREFIX)
+
+
 def is_device(client: str) -> bool:
     """Tell whether a client id can be a device's."""
     try:

@@ -11,11 +11,15 @@ from typing import Any
 
 import grpc
 from headwater_wire import signing
+from headwater_wire.errors import Malformed
 from headwater_wire.v1 import enrolment_pb2 as pb
 from headwater_wire.v1 import enrolment_pb2_grpc as stubs
 
 from headwater_control.core.attempts import Attempts, Pace
 from headwater_control.core.audit import Caller
+from headwater_control.gates.connections import Connections, parsed
+from headwater_control.gates.halves import Watch
+from headwater_control.gates.lifetime import Lifetime
 from headwater_control.gates.status import Full, Refused, answered
 from headwater_control.ports import Issued
 from headwater_control.service import enrolment
@@ -30,11 +34,12 @@ _PATIENCE_S = 20.0
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what comes is as large as it says (halves.py)
     ("grpc.server_handshake_timeout_ms", 10_000),  # two minutes by default, TLS and the HTTP/2 preface together
-    ("grpc.max_connection_age_ms", 120_000),
-    ("grpc.max_connection_idle_ms", 30_000),
-    ("grpc.http2.max_concurrent_streams", 16),
+    ("grpc.http2.max_concurrent_streams", 4),  # a box asks one thing after the other
+    ("grpc.max_allowed_incoming_connections", 512),  # of strangers, who must not take all descriptors
 )
+LIFETIME = Lifetime(age_s=60.0, grace_s=30.0, idle_s=30.0)  # a box asks two things, and waits 20 s for each answer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,11 +54,19 @@ class Places:
 
 @dataclass
 class EnrolmentGate(stubs.EnrolmentServicer):
-    """Serves boxes that are strangers. What fails is counted against its address, lest somebody tries secrets."""
+    """Serves boxes that are strangers. What fails is counted against its address, lest somebody tries secrets.
+
+    A renewal has no secret to guess: it is counted apart, or a stranger would lock out all boxes behind his address.
+    `unproven` bounds what he can make us compute, at a pace that leaves others their turn: two hundred a second, of
+    which each takes 0.3 ms to see through. Whoever has proven a certificate is counted by that (`renewals`), which
+    nobody else can spend.
+    """
 
     world: World
     places: Places
     attempts: Attempts = field(default_factory=lambda: Attempts(Pace(burst=20, every_s=3.0)))
+    unproven: Attempts = field(default_factory=lambda: Attempts(Pace(burst=200, every_s=0.005)))
+    renewals: Attempts = field(default_factory=lambda: Attempts(Pace(burst=20, every_s=3.0)))
     at_once: int = 64
     _busy: int = field(default=0, init=False)
 
@@ -64,7 +77,7 @@ class EnrolmentGate(stubs.EnrolmentServicer):
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.Identity:  # noqa: N802
         """Issue a certificate for an invitation."""
         async with answered(context, "Enroll"), asyncio.timeout(_PATIENCE_S):
-            with self._guarded(context):
+            with self._admitted(context) as source, _paced(self.attempts, source):
                 issued = await enrolment.enroll(
                     self.world, request.secret, request.device, request.csr, insists=request.insists
                 )
@@ -80,27 +93,23 @@ class EnrolmentGate(stubs.EnrolmentServicer):
         """Issue a new certificate for an old one."""
         asked = enrolment.Renewal(request.chain, request.csr, request.nonce, request.signature)
         async with answered(context, "Renew"), asyncio.timeout(_PATIENCE_S):
-            with self._guarded(context):
-                return self._identity(await enrolment.renew(self.world, asked))
+            with self._admitted(context) as source:
+                with _paced(self.unproven, source):
+                    proven = enrolment.prove(self.world, asked)
+                with _paced(self.renewals, proven.serial):
+                    return self._identity(await enrolment.renew(self.world, proven))
         raise AssertionError("answered() has aborted the call")
 
     @contextmanager
-    def _guarded(self, context: Context) -> Iterator[None]:
-        """Let so many in at once, none that failed too often, and name the caller to the audit log."""
-        source = _address(context.peer())
-        if (wait_s := self.attempts.wait_s(source, time.monotonic())) > 0:
-            raise Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many failed attempts: try again in {ceil(wait_s)} s"
-            )
+    def _admitted(self, context: Context) -> Iterator[str]:
+        """Let so many in at once; name the caller to the audit log, and give its address."""
         if self._busy >= self.at_once:
             raise Full("enrolments")
+        source = _host(context.peer())
         self._busy += 1
         try:
             with calling(Caller("a box", source, self.world.ids.new("request"))):
-                yield
-        except Forbidden:
-            self.attempts.failed(source, time.monotonic())
-            raise
+                yield source
         finally:
             self._busy -= 1
 
@@ -117,23 +126,41 @@ class EnrolmentGate(stubs.EnrolmentServicer):
         )
 
 
+@contextmanager
+def _paced(attempts: Attempts, whose: str) -> Iterator[None]:
+    """Let nobody try who failed too often; count it if this fails too."""
+    if (wait_s := attempts.wait_s(whose, time.monotonic())) > 0:
+        raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many failed attempts: try again in {ceil(wait_s)} s")
+    try:
+        yield
+    except (Forbidden, Malformed):  # what makes no sense costs us a look too
+        attempts.failed(whose, time.monotonic())
+        raise
+
+
 @asynccontextmanager
-async def serve(gate: EnrolmentGate, host: str, port: int, credentials: grpc.ServerCredentials) -> AsyncIterator[int]:
+async def serve(
+    gate: EnrolmentGate, host: str, port: int, credentials: grpc.ServerCredentials, *, lifetime: Lifetime = LIFETIME
+) -> AsyncIterator[int]:
     """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had."""
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, *lifetime.options))
     stubs.add_EnrolmentServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated
     try:
         bound = server.add_secure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", credentials)
     except RuntimeError as error:
         raise OSError("it is in use, or no address of this machine") from error
+    connections = Connections()  # of strangers all
+    connections.come_to(bound, lifetime.longest_s)
     await server.start()
+    watching = asyncio.create_task(Watch(connections).run(), name="enrolment.halves")
     try:
         yield bound
     finally:
+        watching.cancel()
         await server.stop(0.5)
 
 
-def _address(peer: str) -> str:
-    """Read the address out of gRPC's "ipv4:127.0.0.1:34567"."""
-    host = peer.partition(":")[2].rpartition(":")[0]
-    return host.replace("%5B", "").replace("%5D", "").strip("[]") or peer
+def _host(peer: str) -> str:
+    """Name whom gRPC calls "ipv4:127.0.0.1:34567" by the address alone."""
+    address = parsed(peer)
+    return address[0] if address else peer

@@ -11,12 +11,14 @@ import grpc
 from headwater_wire.convert import offer_from, receipt_to
 from headwater_wire.errors import Malformed
 from headwater_wire.exchange import answer_to, sync_from
-from headwater_wire.ids import check_digest
+from headwater_wire.ids import DeviceId, check_digest
 from headwater_wire.messages import Offer, Receipt, SyncAnswer, SyncRequest
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1 import gateway_pb2_grpc as stubs
 
 from headwater_control.gates.gathering import Gathering
+from headwater_control.gates.halves import Watch
+from headwater_control.gates.lifetime import Lifetime
 from headwater_control.gates.pacing import Pace
 from headwater_control.gates.peers import Peers
 from headwater_control.gates.status import Code, Full, Refused, answered
@@ -26,18 +28,26 @@ from headwater_control.service.world import World
 
 log = logging.getLogger(__name__)
 
-MESSAGE_LIMIT = 4 * 1024 * 1024  # chunks are 512 KiB; a Sync of a thousand tasks is 400 KB
+TAKEN_BYTES = 1024 * 1024  # of a message: chunks are 512 KiB; a Sync of a thousand tasks is 400 KB
+GIVEN_BYTES = 4 * 1024 * 1024
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server would quietly take half of the calls
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_receive_message_length", TAKEN_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what comes is as large as it says (halves.py)
     ("grpc.server_handshake_timeout_ms", 10_000),  # two minutes by default, TLS and the HTTP/2 preface together
-    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", GIVEN_BYTES),
     ("grpc.http2.bdp_probe", 0),  # with the next line: about 1 MB buffered a stream instead of 5 to 17
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_concurrent_streams", 16),  # as many calls as a device may have (peers.py): more wait in the box
 )
+# What takes longer than the grace goes on where it was, over a new connection; between Syncs that come every few
+# minutes (without a broker) none is made.
+LIFETIME = Lifetime(age_s=1800.0, grace_s=1800.0, idle_s=900.0)
+
+_OF_ONE = 4  # uploads, or fetches, of one device: a box of ours has two, and two more for a moment if its link was cut
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -63,7 +73,7 @@ class GrpcGate(stubs.GatewayServicer):
     fetches: int = 64
     patience: Patience = field(default_factory=Patience)
     syncs: int = 1000  # that may wait for their transaction
-    _busy: dict[str, int] = field(default_factory=lambda: {"uploads": 0, "fetches": 0})
+    _busy: dict[str, list[DeviceId]] = field(default_factory=lambda: {"uploads": [], "fetches": []})
     _paces: dict[str, Pace] = field(init=False)
     _syncs: Gathering[SyncRequest, SyncAnswer] = field(init=False)
 
@@ -77,9 +87,10 @@ class GrpcGate(stubs.GatewayServicer):
     async def Sync(self, request: pb.SyncRequest, context: Context) -> pb.SyncResponse:  # noqa: N802 (the contract's name)
         """Take reports, tell what the device should hold."""
         async with answered(context, "Sync"), asyncio.timeout(self.patience.sync_s):
-            with self.peers.call(context, request.device):
+            with self.peers.call(context, request.device) as device:
+                self.peers.connections.took(context.peer(), request.ByteSize())
                 if self._syncs.waiting >= self.syncs:
-                    raise Full("Syncs", self._paces["syncs"].pause_s())
+                    raise Full("Syncs", self._paces["syncs"].pause_s(device))
                 answer = await self._syncs.ask(sync_from(request))
             signer = self.world.keyring.signer(self.world.clock.now())
             response = answer_to(answer, signer.order)
@@ -91,7 +102,7 @@ class GrpcGate(stubs.GatewayServicer):
         """Stream a blob that the device needs, from an offset to its end."""
         async with answered(context, "Fetch"):
             digest = check_digest(request.digest)
-            with self.peers.call(context, request.device) as device, self._admitted("fetches", self.fetches):
+            with self.peers.call(context, request.device) as device, self._admitted("fetches", self.fetches, device):
                 async with asyncio.timeout(self.patience.read_s) as deadline:
                     task = await deltas.may_fetch(self.world, device, digest)
                     size = await self.world.blobs.size(digest)
@@ -113,13 +124,15 @@ class GrpcGate(stubs.GatewayServicer):
         """Take a delta: an offer, then chunks from the offset that we answer, then a receipt from us."""
         async with answered(context, "UploadDelta"):
             async with asyncio.timeout(self.patience.part_s) as deadline:
-                offer = _offer(await context.read())
-                # In this order: who is shut out, or says nothing, must not take a place.
-                with self.peers.call(context, offer.device), self._admitted("uploads", self.uploads):
-                    answer = await deltas.offer(self.world, offer)
-                    if isinstance(answer, deltas.Expected):
-                        answer = await self._take(offer, answer, deadline, context)
-                    await context.write(pb.UploadReply(receipt=receipt_to(answer)))
+                # In this order: who is shut out ends whether or not it has said anything, and takes no place before.
+                with self.peers.opened(context) as opened:
+                    offer = _offer(await context.read())
+                    device = opened.says(offer.device)
+                    with self._admitted("uploads", self.uploads, device):
+                        answer = await deltas.offer(self.world, offer)
+                        if isinstance(answer, deltas.Expected):
+                            answer = await self._take(offer, answer, deadline, context)
+                        await context.write(pb.UploadReply(receipt=receipt_to(answer)))
 
     async def _take(
         self, offer: Offer, expected: deltas.Expected, deadline: asyncio.Timeout, context: Context
@@ -130,20 +143,23 @@ class GrpcGate(stubs.GatewayServicer):
             await context.write(pb.UploadReply(resume_at=staging.offset))
             ends = now() + self.patience.part_s + (offer.delta.size - staging.offset) / self.patience.least_bytes_per_s
             while staging.offset < offer.delta.size:
-                await staging.write(_chunk(await context.read(), staging.offset, offer.delta.size))
+                chunk = _chunk(await context.read(), staging.offset, offer.delta.size)
+                self.peers.connections.took(context.peer(), len(chunk))
+                await staging.write(chunk)
                 deadline.reschedule(min(now() + self.patience.part_s, ends))
             deadline.reschedule(now() + self.patience.commit_s)
             return await deltas.commit(self.world, offer, expected, staging)
 
     @contextmanager
-    def _admitted(self, what: str, most: int) -> Iterator[None]:
-        if self._busy[what] >= most:
-            raise Full(what, self._paces[what].pause_s())
-        self._busy[what] += 1
+    def _admitted(self, what: str, most: int, device: DeviceId) -> Iterator[None]:
+        busy = self._busy[what]
+        if len(busy) >= most or busy.count(device) >= _OF_ONE:
+            raise Full(what, self._paces[what].pause_s(device))
+        busy.append(device)
         try:
             yield
         finally:
-            self._busy[what] -= 1
+            busy.remove(device)
 
 
 def _offer(part: object) -> Offer:
@@ -162,21 +178,32 @@ def _chunk(part: object, offset: int, size: int) -> bytes:
 
 @asynccontextmanager
 async def serve(
-    gate: GrpcGate, host: str, port: int, credentials: grpc.ServerCredentials | None = None, *, grace_s: float = 1.5
+    gate: GrpcGate,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    grace_s: float = 1.5,
+    lifetime: Lifetime = LIFETIME,
 ) -> AsyncIterator[int]:
     """Serve while the context lasts; give the port. Raises `OSError` if the address can't be had.
 
     Without `credentials` there is no TLS: for loopback.
     """
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, *lifetime.options))
     stubs.add_GatewayServicer_to_server(gate, server)  # type: ignore[no-untyped-call]  # generated
     try:
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         bound = server.add_secure_port(place, credentials) if credentials else server.add_insecure_port(place)
     except RuntimeError as error:
         raise OSError("it is in use, or no address of this machine") from error
+    gate.peers.connections.come_to(bound, lifetime.longest_s)
     await server.start()
+    # Without TLS nobody knows whose a connection is, and all are this machine's own.
+    watching = asyncio.create_task(Watch(gate.peers.connections).run(), name="halves") if credentials else None
     try:
         yield bound
     finally:
+        if watching:
+            watching.cancel()
         await server.stop(grace_s)

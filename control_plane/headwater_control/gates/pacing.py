@@ -3,26 +3,35 @@
 import random
 from collections.abc import Callable
 
+from headwater_wire.ids import DeviceId
+
 A_SECOND = 100.0  # callers turned away that cost us little: a call that is refused takes about a millisecond
 _LEAST_S, _MOST_S = 1.0, 60.0
 
 
 class Pace:
-    """Lets as many come back a second as we can well refuse, whatever their number: it is learnt from who comes."""
+    """Gives each device the next free turn: as many come back a second as we can well refuse, whatever their number.
+
+    Who comes before its turn has no other one until then: nobody pushes the others back by calling often.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._since_s = now()
-        self._turned_away = 0
-        self._pause_s = _LEAST_S
+        self._last_s = now()  # the last turn that was given
+        self._turns: dict[DeviceId, float] = {}
 
-    def pause_s(self) -> float:
-        """Count one more that is turned away, and draw when it should come back: half to one and a half of a mean."""
-        self._turned_away += 1
-        passed_s = self._now() - self._since_s
-        if passed_s >= 1.0 or self._turned_away > A_SECOND:  # a rush is answered within its first second
-            rate = self._turned_away / max(passed_s, 0.1)
-            # Those who come at `rate` after `pause_s` each are rate · pause_s in number.
-            self._pause_s = min(_MOST_S, max(_LEAST_S, self._pause_s / 2, self._pause_s * rate / A_SECOND))
-            self._since_s, self._turned_away = self._now(), 0
-        return self._pause_s * random.uniform(0.5, 1.5)  # noqa: S311 (jitter, no secret)
+    def pause_s(self, device: DeviceId) -> float:
+        """Say how long a device waits for its turn, in s: half a second at least, 90 at most."""
+        now_s = self._now()
+        while self._turns and next(iter(self._turns.values())) <= now_s:
+            del self._turns[next(iter(self._turns))]
+        if (turn_s := self._turns.get(device, now_s)) <= now_s:
+            self._turns.pop(device, None)  # so that they are in about the order of their turns
+            turn_s = self._turns[device] = self._next(now_s)
+        return turn_s - now_s
+
+    def _next(self, now_s: float) -> float:
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+        self._last_s = min(max(self._last_s, now_s) + 1.0 / A_SECOND, now_s + _MOST_S)
+        waits_s = self._last_s - now_s
+        return now_s + (_MOST_S * jitter if waits_s >= _MOST_S else max(waits_s, _LEAST_S * jitter))

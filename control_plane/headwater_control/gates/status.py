@@ -10,7 +10,7 @@ import grpc
 from headwater_wire.admission import RETRY_DELAY
 from headwater_wire.errors import DigestMismatch, LengthMismatch, WireError
 
-from headwater_control.ports import Busy, TakenOver
+from headwater_control.ports import Busy, CantIssue, TakenOver
 from headwater_control.service.errors import Conflict, Forbidden, NotFound, ServiceError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def code_of(error: Exception) -> grpc.StatusCode:
             return Code.DEADLINE_EXCEEDED
         case TakenOver():
             return Code.CANCELLED
-        case Busy() | OSError():  # a full disk: the agent keeps its spool and comes again
+        case Busy() | CantIssue() | OSError():  # a full disk: the agent keeps its spool and comes again
             return Code.UNAVAILABLE
         case _:
             return Code.INTERNAL
@@ -71,6 +71,11 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any], call: str) -> As
         if isinstance(error, Busy):
             log.warning("%s was not answered, since the database is busy: %s", call, error)
             sentence = "the control plane is busy: call again"
+        elif isinstance(error, CantIssue):
+            log.error("%s was not answered, since no certificate can be issued: %s", call, error)
+            sentence = (
+                "the control plane can't issue certificates at the moment, and its log says why: call again later"
+            )
         elif code in {Code.INTERNAL, Code.UNAVAILABLE}:
             log.exception("%s failed", call)
             sentence = "the control plane failed; its log says why"

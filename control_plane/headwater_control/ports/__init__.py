@@ -1,8 +1,8 @@
 """What the control plane needs of the world, as narrow interfaces. Edges implement them; tests bring fakes."""
 
-from headwater_control.ports.blobs import Blobs, Staging, TakenOver
+from headwater_control.ports.blobs import GRACE_S, Blobs, Missing, Staging, TakenOver
 from headwater_control.ports.chance import Clock, Ids
-from headwater_control.ports.issuer import Issued, Issuer, NotOurs, Shown
+from headwater_control.ports.issuer import CantIssue, Issued, Issuer, NotOurs, Shown
 from headwater_control.ports.keyring import Keyring
 from headwater_control.ports.offload import (
     Checked,
@@ -21,6 +21,7 @@ from headwater_control.ports.store import (
     Audit,
     Bundles,
     Busy,
+    Damaged,
     Devices,
     Fenced,
     Invites,
@@ -36,15 +37,18 @@ from headwater_control.ports.store import (
 )
 
 __all__ = [
+    "GRACE_S",
     "AlreadyExists",
     "Assign",
     "Audit",
     "Blobs",
     "Bundles",
     "Busy",
+    "CantIssue",
     "Checked",
     "CheckedRow",
     "Clock",
+    "Damaged",
     "Deploy",
     "Devices",
     "Downward",
@@ -60,6 +64,7 @@ __all__ = [
     "Labels",
     "Members",
     "MergeJob",
+    "Missing",
     "Models",
     "NotOurs",
     "Offload",

@@ -8,6 +8,8 @@ from typing import Protocol
 from headwater_wire.ids import Digest
 from headwater_wire.messages import Blob
 
+GRACE_S = 3000.0  # less than the hour between two sweeps, which another clock measures
+
 
 class Staging(Protocol):
     """An unfinished upload: local and unsynced, so its offset is only a hint."""
@@ -27,6 +29,14 @@ class Staging(Protocol):
 
 class TakenOver(Exception):
     """A newer upload with the same key has begun: this one is the trace of a broken connection."""
+
+
+class Missing(Exception):
+    """Blobs that are named, and not there."""
+
+    def __init__(self, digests: frozenset[Digest]) -> None:
+        super().__init__(f"{len(digests)} blobs that are needed are not there, such as {min(digests)}")
+        self.digests = digests
 
 
 class Blobs(Protocol):
@@ -59,5 +69,10 @@ class Blobs(Protocol):
     async def delete(self, digest: Digest) -> None:
         """Forget; of what is not there, nothing."""
 
-    async def sweep(self, live: frozenset[Digest], keep_newer_s: float = 3600.0) -> int:
-        """Delete what is neither live nor recent, and stale staging; return how many bytes that freed."""
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Delete what no row names, and stale staging; return how many bytes that freed.
+
+        It must have been found so for `grace_s` of this process's life, and not been put again: its row may be about
+        to be committed, and the machine's clock may jump. Raises `Missing`, having deleted no blob, if a live one isn't
+        there: whoever names what is not knows too little of what is.
+        """

@@ -31,6 +31,10 @@ class NotOurs(Exception):
     """A certificate that does not let anybody in."""
 
 
+class CantIssue(Exception):
+    """No certificate is to be had now: whoever signs them is out of reach, or says why not."""
+
+
 class Issuer(Protocol):
     """The certificate authority. What can't be read raises `Malformed`."""
 
@@ -43,7 +47,10 @@ class Issuer(Protocol):
         """Give the root's SHA-256, of its DER."""
 
     def device(self, device: DeviceId, csr: bytes, now: datetime) -> Issued:
-        """Issue a device's certificate for the key in a CSR (PKCS #10, DER), whatever else that says."""
+        """Issue a device's certificate for the key in a CSR (PKCS #10, DER), whatever else that says.
+
+        It may ask another machine, and wait for it: call it by `issuing.issued`. Raises `CantIssue`.
+        """
 
     def key_of(self, csr: bytes) -> str:
         """Tell the SHA-256 of the key in a CSR."""

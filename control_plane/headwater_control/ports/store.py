@@ -316,5 +316,12 @@ class Fenced(Exception):
     """A write by a leader that another one has replaced: stop leading."""
 
 
+class Damaged(Exception):
+    """The database is no whole one any more: what is read from it may be wrong, what is written to it may be lost."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"the database is damaged: `headwater restore` the last backup ({found})")
+
+
 class Busy(Exception):
     """The database gave a transaction up (deadlock, full, waited too long, connection lost): run it again later."""

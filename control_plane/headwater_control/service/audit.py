@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headwater_control.core.audit import START, Entry, Head, broken, cut
+from headwater_control.core.audit import START, Entry, Head, broken, cut, misbegun
 from headwater_control.ports import Transaction
 from headwater_control.service.authority import must_reach
 from headwater_control.service.world import World
@@ -34,11 +34,11 @@ async def verify(world: World) -> Verdict:
     must_reach((), _OF_ALL)
     async with world.store.read() as tx:
         head = await tx.audit.head()
-        last, problem = await _walked(tx)
+        last, problem = await _walked(tx, world.settings.first_entry)
     return Verdict(last.number, head.digest, problem or cut(last, head))
 
 
-async def _walked(tx: Transaction) -> tuple[Head, str]:
+async def _walked(tx: Transaction, first: str) -> tuple[Head, str]:
     """Follow the chain to its end, or to the first problem."""
     last = START
     while True:
@@ -47,8 +47,8 @@ async def _walked(tx: Transaction) -> tuple[Head, str]:
         except (ValueError, TypeError) as error:  # SQLite takes anything into a column of times
             return last, f"an entry after number {last.number} was changed after it was written: {error}"
         for entry in page:
-            if problem := broken(entry, last):
+            if problem := broken(entry, last) or (misbegun(entry.head, first) if last == START else ""):
                 return last, problem
             last = entry.head
         if not page:
-            return last, ""
+            return last, misbegun(START, first) if last == START else ""

@@ -4,16 +4,21 @@ from headwater_wire.manifest import Manifest, parse
 
 from headwater_control.core.models import Bundle, Model
 from headwater_control.ports import Imported, Unusable
+from headwater_control.service.damage import must_be_sound, of_model
 from headwater_control.service.errors import Invalid
 from headwater_control.service.workspace import workspace
 from headwater_control.service.world import World
 
 
 async def ensure_bundle(world: World, model: Model, training: str) -> None:
-    """Compile a model for a way of training, unless that was done before; raise `Invalid` if it can't be."""
+    """Compile a model for a way of training, unless that was done before.
+
+    Raises `Invalid` if it can't be, or `Conflict` if the model is damaged.
+    """
     async with world.store.read() as tx:
         if await tx.bundles.get(model.name, training) is not None:
             return
+    await must_be_sound(world, of_model(model))
     path = world.blobs.path
     with workspace(world.settings.work_dir) as folder:
         try:

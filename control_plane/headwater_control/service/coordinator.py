@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from headwater_wire.ids import RunId
+from headwater_wire.ids import Digest, RunId
 from headwater_wire.manifest import Manifest
 
 from headwater_control.core.rounds import Snapshot, next_wake, plan, reports_awaited
 from headwater_control.core.runs import RunState
-from headwater_control.ports import Busy, Fenced, Ring
+from headwater_control.ports import Busy, Fenced, Missing, Ring
 from headwater_control.service import deployments
 from headwater_control.service.bells import Bell
 from headwater_control.service.enrolment import forget_invites
@@ -28,6 +28,7 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _GOODBYE_S = 2.0
 HEAL_EVERY_S = 3600.0
+_LOOKS = 20
 _REST = 9.0  # times as long as a look took: whatever rings, looking takes a tenth of the time at most
 
 
@@ -89,14 +90,38 @@ class Coordinator:
 
         Rows that nobody asks for any more go too.
         """
+        await self._sweep()
         async with self._world.store.read() as tx:
-            live = await tx.live_blobs()
             fleet = await tx.devices.matching()
-        await self._world.blobs.sweep(live)
         behind = [Ring(device.id, device.revision) for device in fleet if device.held_revision < device.revision]
         if behind:
             await self._world.publisher.publish(behind)
         await forget_invites(self._world)
+
+    async def _sweep(self) -> None:
+        """Delete blobs that no row needs. Where rows name blobs that aren't there, one of both is not to be trusted.
+
+        What is missing once may have been merged, and deleted, since the database was read; twice, it is lost.
+        """
+        missing: frozenset[Digest] = frozenset()
+        for _ in range(_LOOKS):
+            async with self._world.store.read() as tx:
+                live = await tx.live_blobs()
+            try:
+                await self._world.blobs.sweep(live)
+                return
+            except Missing as error:
+                before, missing = missing, error.digests
+            if lost := sorted(before & missing):
+                _LOG.error(
+                    "the database names %d blobs that are not there, such as %s: copy blobs/objects/%s/%s from a "
+                    "backup, or `headwater restore` the last one; until then nothing is swept",
+                    len(lost),
+                    lost[0],
+                    lost[0][:2],
+                    lost[0],
+                )
+                return
 
     async def _drive(self, run: RunId) -> None:
         """Lead a run until it has ended. Trouble is told and tried again, ever more rarely: all state is stored."""

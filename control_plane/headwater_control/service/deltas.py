@@ -20,6 +20,7 @@ from headwater_control.service.work import work
 from headwater_control.service.world import World
 
 _BYTES_PER_ELEMENT = 4
+_NO_DELTA = "it offered a delta where only a score was asked for"
 _HEADER_BYTES = 1 << 16  # what a codec may add to the numbers, generously: an offer beyond it is refused unseen
 
 
@@ -141,7 +142,9 @@ async def _final(tx: Transaction, task: TaskRecord | None, offer: Offer) -> Rece
         case TaskState.OPEN:
             return None
         case TaskState.SUCCEEDED:
-            return Receipt(ReceiptKind.COMMITTED, digest=task.delta.digest if task.delta else "")
+            if task.delta is None:
+                return Receipt(ReceiptKind.REFUSED, reason=_NO_DELTA)
+            return Receipt(ReceiptKind.COMMITTED, digest=task.delta.digest)
         case TaskState.TIMED_OUT:
             return Receipt(ReceiptKind.TOO_LATE, reason=task.reason)
         case TaskState.CANCELLED:  # by a person, or because the round closed without it
@@ -160,7 +163,7 @@ async def _objection(tx: Transaction, task: TaskRecord, offer: Offer, elements: 
     record = await tx.runs.round(task.run, task.round)
     most = elements * _BYTES_PER_ELEMENT + _HEADER_BYTES
     if record is None or record.evaluate:
-        return "it offered a delta where only a score was asked for"
+        return _NO_DELTA
     if offer.codec != CODEC:
         return f"the delta is coded as {offer.codec}, but {CODEC} was asked for: agent and control plane differ"
     if not 0 < offer.delta.size <= most:

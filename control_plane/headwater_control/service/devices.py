@@ -1,6 +1,6 @@
 """Use cases around devices: registration, signs of life, and why one is not training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -90,13 +90,23 @@ async def arrive(world: World, arrivals: Sequence[Registration | Sign]) -> None:
     """Take in many of both, each device's in order, in one transaction: a fleet that comes back costs few commits."""
     async with work(world) as unit:
         for arrival in sorted(arrivals, key=lambda arrival: arrival.device):  # so that replicas never deadlock
-            if isinstance(arrival, Registration):
-                await _register(world, unit, arrival)
+            if isinstance(arrival, Registration) and world.settings.broker_vouches:
+                await take_in(world, unit, arrival)
+            elif isinstance(arrival, Registration):
+                await _have_shown(unit, arrival)
             else:
                 await _sign(world, unit, arrival)
 
 
-async def _register(world: World, unit: Work, new: Registration) -> None:
+async def _have_shown(unit: Work, new: Registration) -> None:
+    """Ring a device to show by Sync what it registers as: the broker might have made this up."""
+    known = await unit.tx.devices.get(new.device)
+    if known is None or known.hello_hash != new.hello_hash:
+        unit.ring(new.device, known.revision if known else 0)
+
+
+async def take_in(world: World, unit: Work, new: Registration) -> None:
+    """Write a Hello down, unless it is of an older epoch or of a device that is shut out."""
     now, hello = world.clock.now(), new.hello
     standing = await unit.tx.members.standing(new.device)
     if standing is not None and standing.disabled_at is not None:
@@ -118,8 +128,8 @@ async def _sign(world: World, unit: Work, sign: Sign) -> None:
     if sign.online and sign.device in world.roll.barred.devices:
         return
     known = await unit.tx.devices.get(sign.device, lock=True)
-    if known is None:
-        return
+    if known is None or (sign.epoch > known.epoch and not world.settings.broker_vouches):
+        return  # its first Sync of that life makes it known, and online
     changed = with_presence(known, sign.online, sign.epoch, sign.seq, world.clock.now())
     if changed is not known:
         await unit.tx.devices.save(changed)
@@ -132,7 +142,6 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
     One that is behind has missed something, or is about to hear of it. One that is ahead was told it by a database that
     is lost, and ignores all it is told until both agree.
     """
-    progress = [(beat.device, line) for beat, lines in beats for line in lines]
     async with work(world) as unit:
         known = await unit.tx.devices.several({beat.device for beat, _ in beats})
         for beat, _ in beats:
@@ -140,11 +149,19 @@ async def heartbeats(world: World, beats: Sequence[tuple[Beat, tuple[Progress, .
             if device is None or beat.revision != device.revision or not device.hello_hash.startswith(beat.hello):
                 unit.ring(beat.device, device.revision if device else 0)
             unit.fleet_changed |= device is not None and not device.online
+        if not world.settings.broker_vouches:
+            beats = [(beat, lines) for beat, lines in beats if _is_of_now(beat, known)]
+        progress = [(beat.device, line) for beat, lines in beats for line in lines]
         if progress:  # tasks before devices: see docs/adr/0003-store.md
             await unit.tx.tasks.note(progress, world.clock.now())
         await unit.tx.devices.touch([beat for beat, _ in beats])
     if progress:
         world.bells.ring_watchers()
+
+
+def _is_of_now(beat: Beat, known: Mapping[DeviceId, Device]) -> bool:
+    """Say whether a heartbeat is of no later life than its device itself has shown."""
+    return beat.device in known and beat.epoch <= known[beat.device].epoch
 
 
 async def list_devices(world: World, labels: Labels = ()) -> tuple[Listed, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, check_name
@@ -26,6 +26,7 @@ from headwater_control.core.identity import (
     unusable,
     worth_telling,
 )
+from headwater_control.issuing import issued
 from headwater_control.ports import Issued, NotOurs, Transaction
 from headwater_control.service.authority import must_reach, principal, sees
 from headwater_control.service.caller import caller
@@ -115,34 +116,62 @@ async def forget_invites(world: World) -> None:
         await tx.invites.forget(world.clock.now() - KEPT, _FORGOTTEN_AT_ONCE)
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A renewal whose sender has the key of a certificate of ours. Whether that still counts is another question."""
+
+    device: DeviceId
+    serial: str
+    csr: bytes
+
+
 async def enroll(world: World, secret: bytes, wish: str, csr: bytes, *, insists: bool = False) -> Issued:
     """Issue a certificate for an invitation's secret; raise `Forbidden`, `Conflict` or `Malformed`.
 
     The same secret with the same key again gives a certificate again: the first answer may have been lost.
     """
-    key = world.issuer.key_of(csr)
     if len(secret) != SECRET_BYTES:
         raise Malformed("that is no invitation's secret")
+    key = world.issuer.key_of(csr)
+    async with world.store.read() as tx:
+        found = await _found(tx, secret)
+        device = _meant(found, wish, insists=insists)
+        case = await _case(tx, found, device, key, world)
+    # Outside of a transaction, as it may take its time. Who is refused in the next one never sees it.
+    made = None if case.problem else await issued(world.issuer.device, device, csr, world.clock.now())
     async with work(world) as unit:
-        found = await unit.tx.invites.find(hashed(secret), lock=True)
-        if found is None:
-            raise Forbidden("there is no such invitation: make one with `headwater device invite`")
-        device = found.device or DeviceId(check_name(wish, "device"))
-        if insists and device != wish:
-            raise Forbidden(
-                f"the invitation is for {device!r}, but agent.id in the box's configuration is {wish[:80]!r}"
-            )
-        issued = world.issuer.device(device, csr, world.clock.now())
-        record = replace(issued.record, invite=found.id)
-        problem = await _let_in(unit, found, record, key, world)
-    if problem:  # said only now: that it was tried is in the audit log
-        raise Forbidden(problem)
+        found = await _found(unit.tx, secret, lock=True)
+        case = await _case(unit.tx, found, device, key, world, lock=True)
+        if case.problem:
+            _note_refusal(unit, found, device, case, world)
+        elif made is None:
+            raise Conflict("what stood against it a moment ago is gone: try again")
+        else:
+            made = replace(made, record=replace(made.record, invite=found.id))
+            await _let_in(unit, found, case, made.record, world)
+    if made is None or case.problem:  # said only now: that it was tried is in the audit log
+        raise Forbidden(case.problem)
     await world.roll.look_soon(world.store, world.clock.now())  # an earlier box of this name is out
-    return replace(issued, record=record)
+    return made
 
 
-async def renew(world: World, asked: Renewal) -> Issued:
-    """Issue a new certificate for an old one, also if that has expired; raise `Forbidden` or `Malformed`."""
+async def _found(tx: Transaction, secret: bytes, *, lock: bool = False) -> Invite:
+    found = await tx.invites.find(hashed(secret), lock=lock)
+    if found is None:
+        raise Forbidden("there is no such invitation: make one with `headwater device invite`")
+    return found
+
+
+def _meant(found: Invite, wish: str, *, insists: bool) -> DeviceId:
+    """Say which device an invitation admits; raise `Forbidden`."""
+    device = found.device or DeviceId(check_name(wish, "device"))
+    if insists and device != wish:
+        raise Forbidden(f"the invitation is for {device!r}, but agent.id in the box's configuration is {wish[:80]!r}")
+    return device
+
+
+def prove(world: World, asked: Renewal) -> Proven:
+    """Check a renewal's signatures, without a look at the database; raise `Forbidden` or `Malformed`."""
     now = world.clock.now()
     if not world.nonces.good(asked.nonce, now):
         raise Forbidden("the nonce is not one of ours, or too old: ask for another one")
@@ -154,18 +183,32 @@ async def renew(world: World, asked: Renewal) -> Issued:
         raise Forbidden("the signature is not by the certificate's key")
     if world.issuer.key_of(asked.csr) != shown.key:
         raise Forbidden("a renewal is for the same key")
-    issued = world.issuer.device(shown.device, asked.csr, now)
+    return Proven(shown.device, shown.serial, asked.csr)
+
+
+async def renew(world: World, asked: Proven) -> Issued:
+    """Issue a new certificate for an old one, also if that has expired; raise `Forbidden` or `Conflict`."""
+    now = world.clock.now()
+    async with world.store.read() as tx:
+        await _require_renewable(tx, asked, now)
+    made = await issued(world.issuer.device, asked.device, asked.csr, now)
     async with work(world) as unit:
-        standing = await unit.tx.members.standing(shown.device, lock=True)
-        if reason := await _shut_out(unit.tx, shown.device, shown.serial, standing):
-            raise Forbidden(reason)
-        if too_often(await unit.tx.members.certificates(shown.device), now):
-            raise Conflict(f"device {shown.device} has had {A_DAY} certificates within a day: try again tomorrow")
-        if standing is None:  # it was enrolled after the backup that this database was restored from
-            await unit.tx.members.save(Standing(shown.device, now))
-        await unit.tx.members.certify(issued.record)
-        await unit.tx.members.forget(shown.device, now - GRACE)
-    return issued
+        if await _require_renewable(unit.tx, asked, now, lock=True) is None:
+            # It was enrolled after the backup that this database was restored from.
+            await unit.tx.members.save(Standing(asked.device, now))
+        await unit.tx.members.certify(made.record)
+        await unit.tx.members.forget(asked.device, now - GRACE)
+    return made
+
+
+async def _require_renewable(tx: Transaction, asked: Proven, now: datetime, *, lock: bool = False) -> Standing | None:
+    """Raise `Forbidden` or `Conflict` if a device may have no other certificate; give its standing."""
+    standing = await tx.members.standing(asked.device, lock=lock)
+    if reason := await _shut_out(tx, asked.device, asked.serial, standing):
+        raise Forbidden(reason)
+    if too_often(await tx.members.certificates(asked.device), now):
+        raise Conflict(f"device {asked.device} has had {A_DAY} certificates within a day: try again tomorrow")
+    return standing
 
 
 async def _must_reach_present(tx: Transaction, device: DeviceId) -> None:
@@ -186,36 +229,59 @@ async def list_invites(world: World) -> tuple[Invite, ...]:
         return tuple(invite for invite in await tx.invites.all() if sees(invite.labels))
 
 
-async def _let_in(unit: Work, found: Invite, record: Certificate, key: str, world: World) -> str:
-    """Enrol a box, or say why it may not be; the audit log has either."""
-    device, now = record.device, world.clock.now()
-    entered = await unit.tx.members.standing(device, lock=True)
-    standing = entered or await _presumed(unit.tx, device, world)
-    before = await unit.tx.members.certificates(device)
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What speaks for and against a box. `again`: it was let in already, and asks for the answer once more."""
+
+    entered: Standing | None
+    standing: Standing | None
+    before: tuple[Certificate, ...]
+    again: bool
+    dead: str
+    taken: str
+
+    @property
+    def problem(self) -> str:
+        return "" if self.again else self.dead or self.taken
+
+
+async def _case(
+    tx: Transaction, found: Invite, device: DeviceId, key: str, world: World, *, lock: bool = False
+) -> _Case:
+    now = world.clock.now()
+    entered = await tx.members.standing(device, lock=lock)
+    standing = entered or await _presumed(tx, device, world)
+    before = tuple(await tx.members.certificates(device))
     asked_before = any(one.invite == found.id and one.key == key and one.revoked_at is None for one in before)
     enabled = standing is not None and standing.disabled_at is None
     withdrawn = found.state(now) is InviteState.WITHDRAWN
-    if asked_before and enabled and not withdrawn and not too_often(before, now):
+    again = asked_before and enabled and not withdrawn and not too_often(before, now)
+    return _Case(entered, standing, before, again, unusable(found, now), occupied(found, device, standing))
+
+
+def _note_refusal(unit: Work, found: Invite, device: DeviceId, case: _Case, world: World) -> None:
+    if worth_telling(times := world.refusals.count(found.id, "" if case.dead else device)):
+        unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, case.problem, times)))
+
+
+async def _let_in(unit: Work, found: Invite, case: _Case, record: Certificate, world: World) -> None:
+    """Enrol a box; the audit log has it."""
+    device, now = record.device, world.clock.now()
+    if case.again:
         await unit.tx.members.certify(record)
-        return ""
-    dead, taken = unusable(found, now), occupied(found, device, standing)
-    if problem := dead or taken:
-        if worth_telling(times := world.refusals.count(found.id, "" if dead else device)):
-            unit.deeds.append(deed("device.enroll-refused", device, None, Refusal(found.id, problem, times)))
-        return problem
-    used, now_stands = admitted(found, device, standing, now)
+        return
+    used, now_stands = admitted(found, device, case.standing, now)
     await unit.tx.invites.save(used)
     await unit.tx.members.save(now_stands)
-    if entered is None and await unit.tx.members.certificates(device):  # there was no row to lock
+    if case.entered is None and await unit.tx.members.certificates(device):  # there was no row to lock
         raise Conflict(f"another box was enrolled as {device} just now: choose another id")
     await unit.tx.members.revoke(device, now)  # the box that this one takes the place of
     await unit.tx.members.certify(record)
     admission = Admission(found.id, record.serial, now_stands.labels)
-    if standing is None:
+    if case.standing is None:
         unit.deeds.append(deed("device.enroll", device, None, admission))
     else:
-        unit.deeds.append(deed("device.replace", device, _former(before, standing), admission))
-    return ""
+        unit.deeds.append(deed("device.replace", device, _former(case.before, case.standing), admission))
 
 
 async def _presumed(tx: Transaction, device: DeviceId, world: World) -> Standing | None:

@@ -1,12 +1,13 @@
 """Finds what a request names, or says in a sentence that it is not there."""
 
-from headwater_wire.errors import Malformed
+from headwater_wire import digests
 from headwater_wire.ids import ModelName, RunId, VersionId
 from headwater_wire.manifest import Manifest, parse
 
 from headwater_control.core.models import Bundle, Model, Version
 from headwater_control.core.runs import Run
 from headwater_control.ports import Blobs, Transaction
+from headwater_control.service.damage import told
 from headwater_control.service.errors import Conflict, NotFound
 
 
@@ -49,8 +50,11 @@ def no_run(run: RunId) -> NotFound:
 
 
 async def read_manifest(blobs: Blobs, model: Model) -> Manifest:
-    """Read a model's bundle; raise `Conflict` if the blobs have lost or damaged it."""
+    """Read a model's bundle; raise `Conflict` if the blobs have lost or damaged it: a flipped bit may parse as well."""
     try:
-        return parse(b"".join([chunk async for chunk in blobs.read(model.bundle.digest)]))
-    except (KeyError, Malformed) as error:
-        raise Conflict(f"the bundle of model {model.name} can't be read ({error}): restore the blobs") from error
+        data = b"".join([chunk async for chunk in blobs.read(model.bundle.digest)])
+    except KeyError:
+        data = b""
+    if digests.of_bytes(data) != model.bundle:
+        raise Conflict(f"{told(f'the bundle of model {model.name}')}, and restore the blobs from a backup")
+    return parse(data)

@@ -13,6 +13,7 @@ from headwater_control.core.training import PLAIN
 from headwater_control.ports import AlreadyExists, Checked, ImportJob, Unusable
 from headwater_control.service.authority import must_reach
 from headwater_control.service.bundles import keep_bundle
+from headwater_control.service.damage import must_be_sound, of_model, of_version
 from headwater_control.service.errors import Conflict, Invalid
 from headwater_control.service.lookup import find_model, find_version
 from headwater_control.service.work import work
@@ -108,10 +109,14 @@ async def show_version(world: World, version: VersionId) -> Version:
 
 
 async def import_version(world: World, model: str, source_path: Path) -> Version:
-    """Take in centrally retrained parameters (safetensors, npz or ONNX); raise `NotFound` or `Invalid`."""
+    """Take in centrally retrained parameters (safetensors, npz or ONNX).
+
+    Raises `NotFound`, `Invalid`, or `Conflict` if the model's bundle is damaged.
+    """
     must_reach((), _EVERYBODY_S)
     async with world.store.read() as tx:
         known = await find_model(tx, model)
+    await must_be_sound(world, of_model(known))
     with workspace(world.settings.work_dir) as folder:
         out_path = folder / "parameters.safetensors"
         try:
@@ -128,12 +133,17 @@ async def import_version(world: World, model: str, source_path: Path) -> Version
 
 
 async def release(world: World, version: VersionId) -> Release:
-    """Give what a box installs of a version (blobs), composed the first time; raise `NotFound`."""
+    """Give what a box installs of a version (blobs), composed the first time.
+
+    Raises `NotFound`, or `Conflict` if what it is composed of is damaged: it would be released under a digest of its
+    own, and nobody could tell any more.
+    """
     async with world.store.read() as tx:
         found = await find_version(tx, version)
         model = await find_model(tx, found.model)
     if found.release is not None:
         return found.release
+    await must_be_sound(world, of_model(model) | of_version(found))
     path = world.blobs.path
     with workspace(world.settings.work_dir) as folder:
         onnx_path, reference_path = await world.offload.compose(

@@ -14,7 +14,7 @@ from headwater_control.service.authority import must_reach, sees
 from headwater_control.service.deployments import supersede
 from headwater_control.service.errors import Conflict, Invalid, NotFound
 from headwater_control.service.lookup import find_version
-from headwater_control.service.work import work
+from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
 
 
@@ -82,26 +82,47 @@ async def list_rollouts(world: World) -> tuple[Rollout, ...]:
 
 async def cancel(world: World, rollout: RolloutId) -> Rollout:
     """Stop what has not been installed yet. Raises `NotFound`, or `Conflict` if the rollout has ended otherwise."""
+    cancelled = await _cancelled(world, rollout)
+    while await _pending(world, rollout):  # of devices that joined it meanwhile
+        async with work(world) as unit:
+            await _withdraw(world, unit, rollout)
+    return cancelled
+
+
+async def _cancelled(world: World, rollout: RolloutId) -> Rollout:
     async with work(world) as unit:
-        tx = unit.tx
-        found = await _find(tx, rollout)
+        found = await _find(unit.tx, rollout)
         must_reach(found.labels, f"rollout {rollout} goes beyond that")
         if found.state is RolloutState.CANCELLED:
             return found
-        reached = {record.device for record in await tx.rollouts.deployments(rollout)}
-        await tx.devices.several(reached, lock=True)  # before deployments: docs/adr/0003-store.md
-        deployments = await tx.rollouts.deployments(rollout)
+        deployments = await _withdraw(world, unit, rollout)
         if settled(found, deployments).state is not RolloutState.RUNNING:
             raise Conflict(f"rollout {rollout} has completed: roll another version out instead")
-        now = world.clock.now()
-        for record in deployments:
-            if (ended := superseded(record, now)) != record:
-                await tx.rollouts.save_deployment(ended)
-                unit.changed(record.device)
         cancelled = replace(found, state=RolloutState.CANCELLED)
-        await tx.rollouts.save(cancelled)
+        await unit.tx.rollouts.save(cancelled)
         unit.deeds.append(deed("rollout.cancel", rollout, found, cancelled))
     return cancelled
+
+
+async def _withdraw(world: World, unit: Work, rollout: RolloutId) -> tuple[DeploymentRecord, ...]:
+    """Take back what is pending; give the deployments as they were.
+
+    A device may join while the others are waited for. It is not locked, so it is left alone.
+    """
+    tx, now = unit.tx, world.clock.now()
+    reached = {record.device for record in await tx.rollouts.deployments(rollout)}
+    locked = await tx.devices.several(reached, lock=True)  # before deployments: docs/adr/0003-store.md
+    deployments = await tx.rollouts.deployments(rollout)
+    for record in deployments:
+        if record.device in locked and (ended := superseded(record, now)) != record:
+            await tx.rollouts.save_deployment(ended)
+            unit.changed(record.device)
+    return deployments
+
+
+async def _pending(world: World, rollout: RolloutId) -> bool:
+    async with world.store.read() as tx:
+        return any(one.state is DeploymentState.PENDING for one in await tx.rollouts.deployments(rollout))
 
 
 async def _find(tx: Transaction, rollout: RolloutId) -> Rollout:

@@ -26,12 +26,15 @@ from headwater_control.core.rounds import (
     close,
     merged,
     opened,
+    spoiled,
 )
 from headwater_control.core.runs import Round, RoundState, Run, RunState, TaskRecord, TaskState
 from headwater_control.core.scheduler import Draw
+from headwater_control.core.training import training
 from headwater_control.ports import MergeJob, Transaction, Unusable
 from headwater_control.service.assignments import spell_tasks
-from headwater_control.service.lookup import find_run, find_version
+from headwater_control.service.damage import damage, of_bundle, of_version
+from headwater_control.service.lookup import find_bundle, find_run, find_version
 from headwater_control.service.work import Work, work
 from headwater_control.service.workspace import workspace
 from headwater_control.service.world import World
@@ -106,12 +109,16 @@ async def _wait(world: World, lead: Lead, reason: str) -> None:
 
 
 async def _ask(world: World, lead: Lead, draw: Draw) -> None:
+    problem = await _unfit(world, lead)
     now = world.clock.now()
     async with work(world) as unit:
         current = await _current(unit.tx, lead, RoundState.SELECTING)
         if current is None or current[0].state is not RunState.RUNNING:
             return
         run, record = current
+        if problem:
+            await _save(unit, lead, *spoiled(run, record, problem, now), now)
+            return
         record = replace(
             record,
             state=RoundState.COLLECTING,
@@ -216,11 +223,24 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
 async def _damage(world: World, base: Version, record: Round, tasks: Sequence[TaskRecord]) -> str:
     """Say which of a merge's inputs the control plane's own disk has damaged or lost since they were stored."""
     frozen = [task for task in tasks if task.delta and task.id in record.frozen]
-    owners = {task.delta.digest: f"the delta of {task.device}" for task in frozen if task.delta}
-    owners[base.parameters.digest] = f"version {base.id}"
-    damaged = await world.blobs.damaged(owners)
-    what = ", ".join(sorted(owners[digest] for digest in damaged))
-    return f"the control plane's disk has damaged or lost {what}: look after that disk" if damaged else ""
+    deltas = {task.delta.digest: f"the delta of {task.device}" for task in frozen if task.delta}
+    return await damage(world, deltas | of_version(base))
+
+
+async def _unfit(world: World, lead: Lead) -> str:
+    """Say which of what a round's devices would fetch is damaged or lost: each of them would fetch it over and over.
+
+    It is looked at anew for each round: of what lies on a disk for weeks, an earlier look tells nothing, and what is
+    read now is in memory when the first of them asks for it.
+    """
+    async with world.store.read() as tx:
+        record = await tx.runs.round(lead.run, lead.round)
+        if record is None:
+            return ""
+        spec = (await find_run(tx, lead.run)).spec
+        bundle = await find_bundle(tx, spec.model, training(spec))
+        base = await find_version(tx, record.base)
+    return await damage(world, of_bundle(bundle) | of_version(base))
 
 
 def _job(world: World, run: Run, record: Round, base: Digest, tasks: Sequence[TaskRecord], out_path: Path) -> MergeJob:

@@ -1,5 +1,6 @@
 """Use cases around runs: start, steer and show them."""
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 from headwater_wire.errors import Malformed
@@ -24,6 +25,8 @@ from headwater_control.service.work import work
 from headwater_control.service.world import World
 from headwater_control.strategies import NAMES as STRATEGIES
 
+PAGE = 1000  # rounds and tasks that are shown at once, but for one round with more: a run may have millions
+
 
 @dataclass(frozen=True, slots=True)
 class RoundView:
@@ -36,7 +39,7 @@ class RoundView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run with its rounds, first to last."""
+    """A run with some of its rounds in a row, in their order."""
 
     run: Run
     rounds: tuple[RoundView, ...]
@@ -105,17 +108,27 @@ async def list_runs(world: World, states: tuple[RunState, ...] = ()) -> tuple[Ru
         return tuple(run for run in await tx.runs.all(states) if sees(run.spec.cohort))
 
 
-async def show_run(world: World, run: RunId, last: int = 0) -> RunView:
-    """Show a run with its `last` rounds (0: all); raise `NotFound`."""
+async def show_run(world: World, run: RunId, *, last: int = PAGE, before: int | None = None, least: int = 1) -> RunView:
+    """Show a run with its newest rounds, or the newest `before` that one: `last`, or as many as a page has room for.
+
+    But `least` of them, however large they are. Raise `NotFound`.
+    """
     async with world.store.read() as tx:
         found = await find_run(tx, run)
         if not sees(found.spec.cohort):
             raise no_run(run)
-        rounds = []
-        for number in range(max(1, found.round - last + 1) if last else 1, found.round + 1):
-            if (record := await tx.runs.round(run, number)) is not None:
-                tasks = await tx.tasks.of_round(run, number)
-                rounds.append(RoundView(record, tasks, figures(record, tasks)))
+        rounds: deque[RoundView] = deque()
+        room = PAGE
+        for number in range(found.round if before is None else min(before - 1, found.round), 0, -1):
+            if len(rounds) == last:
+                break
+            if (record := await tx.runs.round(run, number)) is None:
+                continue
+            tasks = await tx.tasks.of_round(run, number)
+            room -= 1 + len(tasks)
+            if room < 0 and len(rounds) >= least:
+                break
+            rounds.appendleft(RoundView(record, tasks, figures(record, tasks)))
     return RunView(found, tuple(rounds))
 
 

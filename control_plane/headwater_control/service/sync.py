@@ -13,6 +13,7 @@ from headwater_control.core.runs import TaskRecord, TaskState
 from headwater_control.service.assignments import spell_tasks
 from headwater_control.service.deltas import implausible
 from headwater_control.service.deployments import desired, note_report
+from headwater_control.service.devices import Registration, take_in
 from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
 
@@ -53,6 +54,10 @@ async def _answer(world: World, unit: Work, request: SyncRequest, device: Device
         deployments=(),
         heartbeat_s=world.settings.heartbeat_idle_s,
     )
+    shown = None if world.settings.broker_vouches else request.hello
+    if shown is not None and (device is None or device.hello_hash != request.hello_hash):
+        await take_in(world, unit, Registration(request.device, shown, request.hello_hash))
+        device = await unit.tx.devices.get(request.device, lock=True)
     if device is None:
         return answer
     unit.fleet_changed |= not device.online

@@ -74,7 +74,7 @@ async def work(world: World) -> AsyncIterator[Work]:
             await tx.audit.append(done, caller(), world.clock.now())
     if messages:
         await world.publisher.publish(messages)
-    for run in unit.rung:
+    for run in sorted(unit.rung):  # the same order in every process
         world.bells.ring(run)
     for run in unit.reported:
         world.bells.report(run)

@@ -23,7 +23,9 @@ class Settings:
     silence_s: float = 180.0  # one that claims to be online but is not heard of for so long is not waited for either
     lease_ttl_s: float = 8.0  # after a crash nobody leads for so long
     enrolment: str = ""  # host:port where boxes enrol; "": nowhere, since there is no TLS
+    first_entry: str = ""  # the digest of the audit log's first entry, as the data directory has it
     first_revision: int = 0  # of a device that registers: beyond all that it was told before the last restore
+    broker_vouches: bool = True  # for who speaks: ours does, by certificates; another one is believed nothing
     tolerance: float = 1e-3  # of a version's self-check on a box: |got - want| ≤ tolerance · (1 + |want|)
 
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from headwater_wire.v1 import fleet_pb2 as headwater__wire_dot_v1_dot_fleet__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadwater_wire/v1/gateway.proto\x12\x0cheadwater.v1\x1a\x1dheadwater_wire/v1/fleet.proto\"\xe2\x01\n\x07Metrics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x18\n\x10holdout_examples\x18\x03 \x01(\x04\x12\x14\n\x0choldout_loss\x18\x04 \x01(\x01\x12\x1c\n\x0fholdout_correct\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12#\n\x16holdout_absolute_error\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_holdout_correctB\x19\n\x17_holdout_absolute_error\"<\n\x08HeldTask\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\"\n\x05phase\x18\x02 \x01(\x0e\x32\x13.headwater.v1.Phase\"w\n\nTaskReport\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x10\n\x06\x66\x61iled\x18\x02 \x01(\tH\x00\x12\x12\n\x08rejected\x18\x03 \x01(\tH\x00\x12*\n\tevaluated\x18\x04 \x01(\x0b\x32\x15.headwater.v1.MetricsH\x00\x42\t\n\x07outcome\"j\n\x10\x44\x65ploymentReport\x12\x0f\n\x07rollout\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x11\n\tinstalled\x18\x04 \x01(\x08\x12\x0f\n\x07problem\x18\x05 \x01(\t\"\xd8\x01\n\x0bSyncRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x12\n\nhello_hash\x18\x04 \x01(\t\x12$\n\x04held\x18\x05 \x03(\x0b\x32\x16.headwater.v1.HeldTask\x12)\n\x07reports\x18\x06 \x03(\x0b\x32\x18.headwater.v1.TaskReport\x12\x33\n\x0b\x64\x65ployments\x18\x07 \x03(\x0b\x32\x1e.headwater.v1.DeploymentReport\"\xd1\x01\n\x0cSyncResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x16\n\x0eserver_time_ms\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x14\n\x0chello_wanted\x18\x04 \x01(\x08\x12\x13\n\x0bheartbeat_s\x18\x07 \x01(\r\x12)\n\x06orders\x18\x08 \x03(\x0b\x32\x19.headwater.v1.SignedOrder\x12&\n\x04keys\x18\t \x01(\x0b\x32\x18.headwater.v1.SignedKeysJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\" \n\nSigningKey\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"0\n\x06KeySet\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.headwater.v1.SigningKey\":\n\nSignedKeys\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\">\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x7f\n\x05Offer\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12!\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x12.headwater.v1.Blob\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12&\n\x07metrics\x18\x05 \x01(\x0b\x32\x15.headwater.v1.Metrics\"K\n\nUploadPart\x12$\n\x05offer\x18\x01 \x01(\x0b\x32\x13.headwater.v1.OfferH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"R\n\x07Receipt\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.headwater.v1.ReceiptKind\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"U\n\x0bUploadReply\x12\x13\n\tresume_at\x18\x01 \x01(\x04H\x00\x12(\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.headwater.v1.ReceiptH\x00\x42\x07\n\x05reply*_\n\x0bReceiptKind\x12\x17\n\x13RECEIPT_UNSPECIFIED\x10\x00\x12\r\n\tCOMMITTED\x10\x01\x12\x0c\n\x08TOO_LATE\x10\x02\x12\r\n\tCANCELLED\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\x32\xcc\x01\n\x07Gateway\x12=\n\x04Sync\x12\x19.headwater.v1.SyncRequest\x1a\x1a.headwater.v1.SyncResponse\x12:\n\x05\x46\x65tch\x12\x1a.headwater.v1.FetchRequest\x1a\x13.headwater.v1.Chunk0\x01\x12\x46\n\x0bUploadDelta\x12\x18.headwater.v1.UploadPart\x1a\x19.headwater.v1.UploadReply(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadwater_wire/v1/gateway.proto\x12\x0cheadwater.v1\x1a\x1dheadwater_wire/v1/fleet.proto\"\xe2\x01\n\x07Metrics\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x18\n\x10holdout_examples\x18\x03 \x01(\x04\x12\x14\n\x0choldout_loss\x18\x04 \x01(\x01\x12\x1c\n\x0fholdout_correct\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12#\n\x16holdout_absolute_error\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_holdout_correctB\x19\n\x17_holdout_absolute_error\"<\n\x08HeldTask\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\"\n\x05phase\x18\x02 \x01(\x0e\x32\x13.headwater.v1.Phase\"w\n\nTaskReport\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x10\n\x06\x66\x61iled\x18\x02 \x01(\tH\x00\x12\x12\n\x08rejected\x18\x03 \x01(\tH\x00\x12*\n\tevaluated\x18\x04 \x01(\x0b\x32\x15.headwater.v1.MetricsH\x00\x42\t\n\x07outcome\"j\n\x10\x44\x65ploymentReport\x12\x0f\n\x07rollout\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x11\n\tinstalled\x18\x04 \x01(\x08\x12\x0f\n\x07problem\x18\x05 \x01(\t\"\xe7\x01\n\x0bSyncRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x12\n\nhello_hash\x18\x04 \x01(\t\x12$\n\x04held\x18\x05 \x03(\x0b\x32\x16.headwater.v1.HeldTask\x12)\n\x07reports\x18\x06 \x03(\x0b\x32\x18.headwater.v1.TaskReport\x12\x33\n\x0b\x64\x65ployments\x18\x07 \x03(\x0b\x32\x1e.headwater.v1.DeploymentReport\x12\r\n\x05hello\x18\x08 \x01(\x0c\"\xd1\x01\n\x0cSyncResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x16\n\x0eserver_time_ms\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x14\n\x0chello_wanted\x18\x04 \x01(\x08\x12\x13\n\x0bheartbeat_s\x18\x07 \x01(\r\x12)\n\x06orders\x18\x08 \x03(\x0b\x32\x19.headwater.v1.SignedOrder\x12&\n\x04keys\x18\t \x01(\x0b\x32\x18.headwater.v1.SignedKeysJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\" \n\nSigningKey\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"0\n\x06KeySet\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.headwater.v1.SigningKey\":\n\nSignedKeys\x12\x0c\n\x04keys\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\">\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x7f\n\x05Offer\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12!\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x12.headwater.v1.Blob\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12&\n\x07metrics\x18\x05 \x01(\x0b\x32\x15.headwater.v1.Metrics\"K\n\nUploadPart\x12$\n\x05offer\x18\x01 \x01(\x0b\x32\x13.headwater.v1.OfferH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"R\n\x07Receipt\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.headwater.v1.ReceiptKind\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"U\n\x0bUploadReply\x12\x13\n\tresume_at\x18\x01 \x01(\x04H\x00\x12(\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.headwater.v1.ReceiptH\x00\x42\x07\n\x05reply*_\n\x0bReceiptKind\x12\x17\n\x13RECEIPT_UNSPECIFIED\x10\x00\x12\r\n\tCOMMITTED\x10\x01\x12\x0c\n\x08TOO_LATE\x10\x02\x12\r\n\tCANCELLED\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\x32\xcc\x01\n\x07Gateway\x12=\n\x04Sync\x12\x19.headwater.v1.SyncRequest\x1a\x1a.headwater.v1.SyncResponse\x12:\n\x05\x46\x65tch\x12\x1a.headwater.v1.FetchRequest\x1a\x13.headwater.v1.Chunk0\x01\x12\x46\n\x0bUploadDelta\x12\x18.headwater.v1.UploadPart\x1a\x19.headwater.v1.UploadReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headwater_wire.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECEIPTKIND']._serialized_start=1639
-  _globals['_RECEIPTKIND']._serialized_end=1734
+  _globals['_RECEIPTKIND']._serialized_start=1654
+  _globals['_RECEIPTKIND']._serialized_end=1749
   _globals['_METRICS']._serialized_start=81
   _globals['_METRICS']._serialized_end=307
   _globals['_HELDTASK']._serialized_start=309
@@ -43,27 +43,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTREPORT']._serialized_start=492
   _globals['_DEPLOYMENTREPORT']._serialized_end=598
   _globals['_SYNCREQUEST']._serialized_start=601
-  _globals['_SYNCREQUEST']._serialized_end=817
-  _globals['_SYNCRESPONSE']._serialized_start=820
-  _globals['_SYNCRESPONSE']._serialized_end=1029
-  _globals['_SIGNINGKEY']._serialized_start=1031
-  _globals['_SIGNINGKEY']._serialized_end=1063
-  _globals['_KEYSET']._serialized_start=1065
-  _globals['_KEYSET']._serialized_end=1113
-  _globals['_SIGNEDKEYS']._serialized_start=1115
-  _globals['_SIGNEDKEYS']._serialized_end=1173
-  _globals['_FETCHREQUEST']._serialized_start=1175
-  _globals['_FETCHREQUEST']._serialized_end=1237
-  _globals['_CHUNK']._serialized_start=1239
-  _globals['_CHUNK']._serialized_end=1260
-  _globals['_OFFER']._serialized_start=1262
-  _globals['_OFFER']._serialized_end=1389
-  _globals['_UPLOADPART']._serialized_start=1391
-  _globals['_UPLOADPART']._serialized_end=1466
-  _globals['_RECEIPT']._serialized_start=1468
-  _globals['_RECEIPT']._serialized_end=1550
-  _globals['_UPLOADREPLY']._serialized_start=1552
-  _globals['_UPLOADREPLY']._serialized_end=1637
-  _globals['_GATEWAY']._serialized_start=1737
-  _globals['_GATEWAY']._serialized_end=1941
+  _globals['_SYNCREQUEST']._serialized_end=832
+  _globals['_SYNCRESPONSE']._serialized_start=835
+  _globals['_SYNCRESPONSE']._serialized_end=1044
+  _globals['_SIGNINGKEY']._serialized_start=1046
+  _globals['_SIGNINGKEY']._serialized_end=1078
+  _globals['_KEYSET']._serialized_start=1080
+  _globals['_KEYSET']._serialized_end=1128
+  _globals['_SIGNEDKEYS']._serialized_start=1130
+  _globals['_SIGNEDKEYS']._serialized_end=1188
+  _globals['_FETCHREQUEST']._serialized_start=1190
+  _globals['_FETCHREQUEST']._serialized_end=1252
+  _globals['_CHUNK']._serialized_start=1254
+  _globals['_CHUNK']._serialized_end=1275
+  _globals['_OFFER']._serialized_start=1277
+  _globals['_OFFER']._serialized_end=1404
+  _globals['_UPLOADPART']._serialized_start=1406
+  _globals['_UPLOADPART']._serialized_end=1481
+  _globals['_RECEIPT']._serialized_start=1483
+  _globals['_RECEIPT']._serialized_end=1565
+  _globals['_UPLOADREPLY']._serialized_start=1567
+  _globals['_UPLOADREPLY']._serialized_end=1652
+  _globals['_GATEWAY']._serialized_start=1752
+  _globals['_GATEWAY']._serialized_end=1956
 # @@protoc_insertion_point(module_scope)

@@ -74,7 +74,7 @@ class DeploymentReport(_message.Message):
     def __init__(self, rollout: _Optional[str] = ..., model: _Optional[str] = ..., generation: _Optional[int] = ..., installed: _Optional[bool] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("device", "epoch", "revision", "hello_hash", "held", "reports", "deployments")
+    __slots__ = ("device", "epoch", "revision", "hello_hash", "held", "reports", "deployments", "hello")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class SyncRequest(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     REPORTS_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    HELLO_FIELD_NUMBER: _ClassVar[int]
     device: str
     epoch: int
     revision: int
@@ -89,7 +90,8 @@ class SyncRequest(_message.Message):
     held: _containers.RepeatedCompositeFieldContainer[HeldTask]
     reports: _containers.RepeatedCompositeFieldContainer[TaskReport]
     deployments: _containers.RepeatedCompositeFieldContainer[DeploymentReport]
-    def __init__(self, device: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., hello_hash: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldTask, _Mapping]]] = ..., reports: _Optional[_Iterable[_Union[TaskReport, _Mapping]]] = ..., deployments: _Optional[_Iterable[_Union[DeploymentReport, _Mapping]]] = ...) -> None: ...
+    hello: bytes
+    def __init__(self, device: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., hello_hash: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldTask, _Mapping]]] = ..., reports: _Optional[_Iterable[_Union[TaskReport, _Mapping]]] = ..., deployments: _Optional[_Iterable[_Union[DeploymentReport, _Mapping]]] = ..., hello: _Optional[bytes] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("revision", "server_time_ms", "epoch", "hello_wanted", "heartbeat_s", "orders", "keys")

@@ -8,7 +8,7 @@ import pytest
 from headwater_agent.core.conditions import NAMES, Readings, Standing, Wanted, advance
 from headwater_agent.core.hours import Moment, Window, parse
 from headwater_wire.messages import ConditionState
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GOOD = Readings(True, None, 50.0, 1.0, 1.0, 1.0, 1.0, 10**12, False, Moment(0, 60))
@@ -127,6 +127,29 @@ READINGS = st.builds(
 )
 
 
+def test_a_pause_makes_nothing_settle_sooner() -> None:
+    """Whether it begins before the box is cool again or after; one that lasts longer has nothing left to wait for."""
+    hot, paused = replace(GOOD, celsius=99.0), replace(GOOD, maintenance="until 12:00")
+    for course in (
+        [(0, hot), (10, paused)],
+        [(0, hot), (10, GOOD), (20, paused)],
+        [(0, replace(hot, maintenance="x"))],
+    ):
+        standing = Standing()
+        for at_s, readings in course:
+            standing = advance(standing, STRICT, readings, float(at_s))
+        standing = advance(standing, STRICT, GOOD, 30.0)
+        assert "must stay so" in standing.waiting
+    for at_s, readings, waits in (
+        (0, hot, True),
+        (10, paused, True),
+        (70, paused, True),
+        (80, GOOD, False),
+    ):
+        standing = advance(standing, STRICT, readings, float(at_s))
+        assert bool(standing.waiting) is waits
+
+
 @given(st.lists(st.tuples(st.floats(0, 50), READINGS), min_size=1, max_size=20))
 def test_a_box_never_goes_on_sooner_than_it_settles(course: list[tuple[float, Readings]]) -> None:
     """Whatever is read, in whatever order: between a lost condition and the next training lie `settle_s` at least."""
@@ -171,6 +194,7 @@ def test_a_window_may_go_past_midnight(day: int, time: str, inside: bool) -> Non
     assert NIGHT.hold(Moment(day, int(hour) * 60 + int(minute))) is inside
 
 
+@settings(max_examples=30)  # of ten thousand minutes each
 @given(st.frozensets(st.integers(0, 6)), st.integers(0, 1439), st.integers(0, 1440))
 def test_a_window_is_as_long_as_it_says(days: frozenset[int], start: int, end: int) -> None:
     """Minute by minute over a week, and a window without an end takes a day."""

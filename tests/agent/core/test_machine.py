@@ -6,39 +6,15 @@ import pytest
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
 from headwater_agent.core.course import DENIED_MS
-from headwater_agent.core.machine import resume, stand_down, step, wake_at_s
-from headwater_agent.core.session import DAY_MS, Box, DatasetFact, InstallState, ServerTime, Session, Stage
+from headwater_agent.core.machine import resume, stand_down, wake_at_s
+from headwater_agent.core.session import DAY_MS, Box, DatasetFact, InstallState, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
 from headwater_agent.edges import records
 from headwater_wire.messages import Failed, Phase, Plan, Progress, Receipt, ReceiptKind, Rejected, SyncAnswer
 
+from tests.agent.core.playing import EMPTY, SPOOLED, T1, TRAINING, after, synced
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
-from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment
-
-T1 = task("t1")
-EMPTY = Session(BOX, time=ServerTime(1))  # of a box that has synced once
-
-
-def after(*events: on.Event, session: Session = EMPTY, at_s: float = 0.0) -> tuple[Session, tuple[do.Command, ...]]:
-    """Play events; give the session, and what the last one led to."""
-    commands: tuple[do.Command, ...] = ()
-    for event in events:
-        session, commands = step(session, event, at_s=at_s)
-    return session, commands
-
-
-def answer(*tasks: object, revision: int = 1, time_ms: int = 1_000_000, **more: object) -> SyncAnswer:
-    """Make an answer of a server that says nothing else."""
-    return SyncAnswer(revision, time_ms, 1, False, tasks, (), 30, **more)  # type: ignore[arg-type]
-
-
-def synced(*tasks: object, revision: int = 1, session: Session = EMPTY, time_ms: int = 1_000_000) -> on.Synced:
-    """Make the event of such an answer to what `session` asked."""
-    return on.Synced(sync_request(session, epoch=1, hello_hash=""), answer(*tasks, revision=revision, time_ms=time_ms))
-
-
-TRAINING, _ = after(on.Assigned(1, T1), on.Fetched(T1.id))
-SPOOLED, _ = after(on.Trained(T1.id, 1, delta_of(T1.id), METRICS), session=TRAINING)
+from tests.fakes.agent_world import METRICS, delta_of, deployment
 
 
 def test_a_task_goes_from_assignment_to_receipt() -> None:
@@ -197,86 +173,6 @@ def test_the_server_can_ask_for_the_registration() -> None:
     assert after(event)[1] == (do.Announce(),)
 
 
-# ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_task_waiting_past_its_deadline_is_dropped() -> None:
-    """The server has timed it out long ago: nothing is to say."""
-    session, _ = after(synced(T1, task("t2", deadline_ms=1_005_000)))
-    assert wake_at_s(session) == pytest.approx(5.001)
-    session, commands = after(on.TimePassed(0.5), session=session, at_s=5.001)
-    assert [held.task.id for held in session.held] == ["t1"] and commands == () and not session.reports
-
-
-def test_a_training_is_stopped_at_its_deadline() -> None:
-    """What it would give came too late."""
-    session, _ = after(synced(T1))
-    session, _ = after(on.Fetched(T1.id), session=session)
-    session, commands = after(on.TimePassed(0.5), session=session, at_s=1_000.0)
-    assert commands == (do.StopTraining(T1.id), do.Sync())
-    assert isinstance(session.reports[0].outcome, Failed)
-
-
-def test_a_task_past_its_deadline_is_not_taken() -> None:
-    """A copy from the other day starts nothing."""
-    session, _ = after(synced())
-    assert after(on.Assigned(2, task("t1", deadline_ms=999_999)), session=session)[1] == ()
-
-
-def test_finished_tasks_are_remembered_until_their_deadline() -> None:
-    """Then their late copies are too late by themselves."""
-    session, _ = after(synced(T1))
-    session, _ = after(on.Fetched(T1.id), on.Trained(T1.id, 1, delta_of(T1.id), METRICS), session=session)
-    session, _ = after(on.Receipted(T1.id, Receipt(ReceiptKind.COMMITTED)), session=session)
-    assert after(on.Assigned(1, T1), session=session, at_s=900.0)[1] == ()
-    session, _ = after(on.TimePassed(0.5), session=session, at_s=1_000.0)
-    assert not session.finished
-
-
-def test_before_the_first_sync_an_assignment_is_asked_for() -> None:
-    """Nobody can say yet whether it is a copy from long ago: the box's own clock is nobody's."""
-    session, commands = after(on.Assigned(1, T1), session=Session(BOX), at_s=1e6)
-    assert (session, commands) == (Session(BOX), (do.Sync(),))
-
-
-def test_a_start_that_no_broker_answers_asks_by_itself() -> None:
-    """Five seconds in, and then every five minutes or so: what was meant for it may have waited for long."""
-    session, commands = resume(EMPTY, at_s=100.0)
-    assert commands == () and wake_at_s(session) == 105.0
-    assert after(on.Disconnected(0.9), session=session, at_s=101.0)[0] == session, "an attempt more changes nothing"
-    session, commands = after(on.TimePassed(0.0), session=session, at_s=105.0)
-    assert commands == (do.Sync(),) and wake_at_s(session) == 105.0 + 150.0
-    session, commands = after(on.TimePassed(0.5), session=session, at_s=255.0)
-    assert commands == (do.Sync(),) and wake_at_s(session) == 255.0 + 300.0
-
-
-def test_a_box_that_has_a_broker_asks_only_when_it_is_rung() -> None:
-    """Nothing polls: its heartbeats show what it has missed."""
-    session, _ = resume(EMPTY, at_s=0.0)
-    session, commands = after(on.Connected(), session=session, at_s=1.0)
-    assert commands == (do.Sync(),) and wake_at_s(session) is None
-    assert after(on.TimePassed(0.5), session=session, at_s=10_000.0) == (session, ())
-
-
-def test_a_lost_broker_is_not_missed_by_all_boxes_at_the_same_moment() -> None:
-    """Each box waits for minutes by a draw of its own, and not at all if the broker is back before."""
-    connected, _ = after(on.Connected())
-    waits = []
-    for chance in (0.0, 0.5, 0.999):
-        lost, commands = after(on.Disconnected(chance), session=connected, at_s=1_000.0)
-        assert commands == ()
-        waits.append((wake_at_s(lost) or 0.0) - 1_000.0)
-        assert after(on.Connected(), session=lost)[0] == connected
-    assert waits == pytest.approx([150.0, 300.0, 449.7])
-
-
-def test_a_restart_goes_on_from_the_last_server_time() -> None:
-    """The monotonic clock begins anew; the server's time does not go back."""
-    session, _ = after(synced(T1), at_s=50_000.0)
-    session, _ = resume(session, at_s=3.0)
-    assert session.time.now_ms(4.0) == 1_001_000
-
-
 # ── restarts ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,7 +214,7 @@ def test_what_was_denied_is_not_tried_for_another_task_that_is_held_already() ->
 
 def test_a_stop_in_good_order_is_no_attempt() -> None:
     """Nobody can keep a task from its end by restarting the service."""
-    session, _ = resume(stand_down(TRAINING), at_s=0.0)
+    session, _ = resume(stand_down(TRAINING, at_s=0.0), at_s=0.0)
     assert session.held[0].tries == 0
 
 
@@ -326,7 +222,7 @@ def test_a_restart_offers_what_is_spooled_and_installs_what_is_wanted() -> None:
     """And reports what was not answered."""
     session, _ = after(on.DeploymentWanted(2, deployment(1)), session=SPOOLED)
     _, commands = resume(session, at_s=0.0)
-    assert commands == (do.Upload(T1, 1, delta_of(T1.id), METRICS), do.Install(deployment(1)))
+    assert commands == (do.Upload(T1, 1, delta_of(T1.id), METRICS), do.FetchVersion(deployment(1)))
     session, _ = after(on.Installed(deployment(1).model, 1), session=session)
     assert do.Sync() in resume(session, at_s=0.0)[1]
 
@@ -359,7 +255,7 @@ def test_a_lost_spool_past_its_deadline_fails() -> None:
 def test_an_older_generation_is_ignored() -> None:
     """Whatever its revision."""
     session, commands = after(on.DeploymentWanted(1, deployment(5)))
-    assert commands == (do.Install(deployment(5)),)
+    assert commands == (do.FetchVersion(deployment(5)),)
     assert after(on.DeploymentWanted(2, deployment(4)), session=session)[1] == ()
     assert after(on.DeploymentWanted(2, deployment(5)), session=session)[1] == ()
 
@@ -367,11 +263,40 @@ def test_an_older_generation_is_ignored() -> None:
 def test_a_newer_generation_replaces_an_install_under_way() -> None:
     """The old one's end is not told any more."""
     session, commands = after(on.DeploymentWanted(1, deployment(1)), on.DeploymentWanted(2, deployment(2)))
-    assert commands == (do.AbandonInstall(deployment(1).model, 1), do.Install(deployment(2)))
+    assert commands == (do.AbandonInstall(deployment(1).model, 1), do.FetchVersion(deployment(2)))
     session, commands = after(on.Installed(deployment(1).model, 1), session=session)
     assert commands == () and session.installs[0].state is InstallState.WANTED
     session, commands = after(on.InstallFailed(deployment(2).model, 2, "other outputs"), session=session)
     assert commands == (do.Sync(),) and session.install_reports[0].problem == "other outputs"
+
+
+def test_a_check_that_keeps_ending_the_agent_is_given_up() -> None:
+    """After three lives, counted before each check, and the control plane learns why; a new rollout counts anew."""
+    wanted = deployment(1)
+    session, _ = after(on.DeploymentWanted(1, wanted))
+    for life in (1, 2, 3):
+        session, commands = after(on.VersionFetched(wanted.model, 1), session=session)
+        assert (commands, session.installs[0].attempts) == ((do.Install(wanted),), life)
+        assert after(on.VersionFetched(wanted.model, 1), session=session) == (session, ()), "a copy counts nothing"
+        session, commands = resume(session, at_s=0.0)
+        assert (do.FetchVersion(wanted) in commands) == (life < 3)
+    assert session.installs[0].state is InstallState.FAILED
+    assert "the agent died 3 times while it was checked" in session.install_reports[0].problem
+    assert resume(session, at_s=0.0)[1] == (do.Sync(),)
+    assert after(on.DeploymentWanted(2, deployment(2)), session=session)[0].installs[0].attempts == 0
+
+
+def test_an_install_that_was_not_being_checked_is_begun_again_whatever_the_lives() -> None:
+    """Power that fails every day while a slow link brings the version, or a stop in good order, says nothing of it."""
+    wanted = deployment(1)
+    session, _ = after(on.DeploymentWanted(1, wanted))
+    for _ in range(9):
+        session, commands = resume(session, at_s=0.0)
+        assert do.FetchVersion(wanted) in commands
+    for _ in range(9):
+        session = stand_down(after(on.VersionFetched(wanted.model, 1), session=session)[0], at_s=0.0)
+        session, commands = resume(session, at_s=0.0)
+        assert do.FetchVersion(wanted) in commands and session.installs[0].attempts == 0
 
 
 # ── what is told ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -72,6 +72,7 @@ EVENT: st.SearchStrategy[on.Event] = st.one_of(
     st.builds(on.TrainingBroke, st.just(T1.id), ATTEMPT, st.just("NaN")),
     st.just(on.Receipted(T1.id, Receipt(ReceiptKind.COMMITTED))),
     st.builds(on.DeploymentWanted, st.integers(1, 4), st.builds(deployment, GENERATION)),
+    st.builds(on.VersionFetched, st.just(MODEL), GENERATION),
     st.builds(on.Installed, st.just(MODEL), GENERATION),
     st.just(on.Rung()),
     st.builds(on.Synced, st.sampled_from(REQUESTS), st.sampled_from(ANSWERS)),
@@ -142,9 +143,9 @@ def ended(world: World, how: End) -> on.Event:
                 return on.SpoolLost(task.id, attempt, "truncated")
             case do.Upload(task):
                 return on.Receipted(task.id, Receipt(ReceiptKind.COMMITTED))
-            case do.Install(wanted) if how is End.BADLY:
+            case do.FetchVersion(wanted) | do.Install(wanted) if how is End.BADLY:
                 return on.InstallFailed(wanted.model, wanted.generation, "other outputs")
-            case do.Fetch() | do.Train() | do.Install():
+            case do.Fetch() | do.Train() | do.FetchVersion() | do.Install():
                 return succeed(command) or on.Rung()
     return on.Rung()
 
@@ -157,16 +158,22 @@ def named(session: Session, command: do.Command) -> object:
 
 @given(HISTORY)
 @example([on.Assigned(4, T1), CLOSED, on.Assigned(4, T1)])
+@example([CLOSED, on.Assigned(5, T1), on.ConditionsChanged("it is on battery"), on.ConditionsChanged("")])
 @settings(max_examples=200)
 def test_no_work_is_asked_for_twice(history: list[on.Event | End | int]) -> None:
-    """However late a copy arrives, no command for a task, an attempt or a generation is issued twice."""
+    """However late a copy arrives, no command for a task, an attempt or a generation is issued twice.
+
+    But what was put off while it was being fetched is fetched anew, and put off anew.
+    """
     world = World()
-    counted = Counter(
-        named(world.saved, command)
-        for _, commands in play(world, history)
-        for command in commands
-        if not isinstance(command, do.Sync | do.Announce)
-    )
+    counted = Counter[object]()
+    put_off = 0
+    for _, commands in play(world, history):
+        for command in commands:
+            if not isinstance(command, do.Sync | do.Announce):
+                fetching = isinstance(command, do.Fetch | do.PauseFetching)
+                counted[named(world.saved, command), put_off if fetching else 0] += 1
+            put_off += isinstance(command, do.PauseFetching)
     assert not [command for command, times in counted.items() if times > 1]
 
 
@@ -239,7 +246,7 @@ def endings(chance: Random, command: do.Command) -> on.Event | None:
                     on.TrainingRefused(task.id, attempt, "no such column"),
                 )
             )
-        case do.Install(wanted):
+        case do.FetchVersion(wanted) | do.Install(wanted):
             return on.InstallFailed(wanted.model, wanted.generation, "other outputs")
         case _:
             return good

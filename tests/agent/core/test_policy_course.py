@@ -146,7 +146,7 @@ def test_a_model_that_the_owner_does_not_allow_is_not_installed() -> None:
     assert f"policy.models does not name '{wanted.model}'" in session.install_reports[0].problem
     assert play(session, on.DeploymentWanted(2, wanted))[1] == (), "told once"
     allowed, commands = play(box(Policy(general=Limits(models=(wanted.model,)))), on.DeploymentWanted(1, wanted))
-    assert commands == (do.Install(wanted),)
+    assert commands == (do.FetchVersion(wanted),)
     stricter = replace(allowed, box=replace(allowed.box, policy=Policy(general=Limits(models=()))))
     newer, commands = play(stricter, on.DeploymentWanted(2, deployment(3)))
     assert commands == (do.AbandonInstall(wanted.model, 2), do.Sync())
@@ -156,8 +156,8 @@ def test_a_model_that_the_owner_does_not_allow_is_not_installed() -> None:
 def test_an_install_that_waits_is_refused_by_another_policy_after_a_restart() -> None:
     """As a task that waits is; without one it goes on."""
     waiting, _ = play(box(Policy()), on.DeploymentWanted(1, deployment(2)))
-    assert do.Install(deployment(2)) in resume(waiting, at_s=0.0)[1]
+    assert do.FetchVersion(deployment(2)) in resume(waiting, at_s=0.0)[1]
     stricter = replace(waiting, box=replace(waiting.box, policy=Policy(general=Limits(models=()))))
     session, commands = resume(stricter, at_s=0.0)
-    assert not any(isinstance(command, do.Install) for command in commands) and do.Sync() in commands
+    assert not any(isinstance(command, do.FetchVersion) for command in commands) and do.Sync() in commands
     assert session.install_reports[0].problem.startswith("this box's owner does not allow it: policy.models")

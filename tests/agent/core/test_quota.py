@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.machine import resume, step
+from headwater_agent.core.machine import resume, stand_down, step
 from headwater_agent.core.session import DAY_MS, Dropped, Quota, ServerTime, Session, Stage
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Failed, Rejected, SyncAnswer, SyncRequest, Task
@@ -129,3 +129,19 @@ def test_the_spool_never_exceeds_its_quota_but_for_what_is_being_uploaded(
     known = {held.task.id for held in session.held} | {report.task for report in session.reports}
     assert known == {f"t{number}" for number in range(len(deltas))}
     assert uploading <= {held.task.id for held in session.held}
+
+
+def test_a_delta_grows_old_though_its_box_is_restarted_every_day() -> None:
+    """Offline nobody tells the time: what was counted until a stop, or an hour before, is not forgotten."""
+    session, _ = spooled(box(Quota(max_days=2)), "t1", 10, at_s=0.0)
+    days = 0
+    while names(session):
+        days += 1
+        session, _ = resume(replace(session, time=ServerTime(session.time.server_ms)), at_s=10.0)
+        if days % 2:
+            session = stand_down(session, at_s=10.0 + DAY_MS / 1000)
+        else:  # the power is cut
+            session, _ = step(session, on.Disconnected(0.5), at_s=20.0)
+            session, _ = step(session, on.TimePassed(0.5), at_s=10.0 + DAY_MS / 1000)
+    assert days == 4, "after three whole days it is older than two, and the fourth begins"
+    assert isinstance(session.reports[0].outcome, Failed) and "spool.max_days" in session.reports[0].outcome.reason

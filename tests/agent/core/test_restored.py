@@ -75,10 +75,10 @@ def test_an_older_generation_is_installed_if_a_restored_control_plane_wants_it(s
     session = replace(SYNCED, installs=(Install(newer, state),))
     after, commands = answered(session, wants=(older,))
     assert after.install(older.model) == Install(older)
-    abandoned = (do.AbandonInstall(newer.model, 5),) if state is InstallState.WANTED else ()
-    assert commands == (*abandoned, do.Install(older))
+    abandoned = (do.AbandonInstall(newer.model, 5),) if state in {InstallState.WANTED, InstallState.CHECKING} else ()
+    assert commands == (*abandoned, do.FetchVersion(older))
     after, commands = step(after, on.DeploymentWanted(next_era(11), deployment(5)), at_s=0.0)
-    assert do.Install(deployment(5)) in commands
+    assert do.FetchVersion(deployment(5)) in commands
 
 
 def test_generations_of_a_model_that_a_restored_control_plane_did_not_roll_out_begin_anew() -> None:
@@ -86,7 +86,7 @@ def test_generations_of_a_model_that_a_restored_control_plane_did_not_roll_out_b
     session, commands = answered(replace(SYNCED, installs=(Install(deployment(5), InstallState.INSTALLED),)))
     assert commands == ()
     _, commands = step(session, on.DeploymentWanted(next_era(11), deployment(1)), at_s=0.0)
-    assert commands == (do.Install(deployment(1)),)
+    assert commands == (do.FetchVersion(deployment(1)),)
 
 
 def test_what_is_installed_and_wanted_is_left_alone() -> None:

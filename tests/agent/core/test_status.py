@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from headwater_agent.core.session import Box, DatasetFact, Held, Install, InstallState, ServerTime, Session, Stage
-from headwater_agent.core.status import Activity, Data, Reach, Waiting, describe
+from headwater_agent.core.status import Activity, Data, Reach, Waiting, describe, reach_of
 from headwater_wire.messages import Blob, Phase, Progress
 
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
@@ -14,6 +14,16 @@ REACHED = Reach("b:1", "g:2", connected=True, synced_s=3.0)
 CUT_OFF = replace(REACHED, connected=False)
 READY = Session(Box(DEVICE, (DatasetFact(DATASET),)), time=ServerTime(1_000_000))
 T1 = task("t1", deadline_ms=2_000_000)
+
+
+def test_a_clock_that_was_set_since_the_last_sync_is_told() -> None:
+    """What it is off by is counted now, not remembered; before the first answer of this life nobody knows."""
+    time = ServerTime(1_000_000, at_s=50.0, answered_s=50.0)
+    fine = reach_of(time, "b:1", "g:2", connected=False, at_s=110.0, wall_s=1_060.5)
+    assert (fine.synced_s, fine.clock_ahead_s) == (60.0, 0.5)
+    assert reach_of(time, "b:1", "g:2", connected=False, at_s=110.0, wall_s=11_860.0).clock_ahead_s == 10_800.0
+    new = reach_of(replace(time, answered_s=None), "b:1", "g:2", connected=False, at_s=110.0, wall_s=1_060.0)
+    assert (new.synced_s, new.clock_ahead_s) == (None, None)
 
 
 def idle(session: Session, reach: Reach = REACHED) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
-from headwater_agent.core.course import credited
+from headwater_agent.core.course import CREDITS, credited
 from headwater_agent.core.machine import resume, stand_down, step
 from headwater_agent.core.session import Held, ServerTime, Session, Stage
 from headwater_agent.edges import records
@@ -87,6 +87,16 @@ def test_the_deadline_ends_a_task_that_waits() -> None:
     assert session.reports[0].outcome == Failed("its deadline passed before it was trained")
 
 
+def test_no_checkpoint_makes_a_boot_loop() -> None:
+    """What has come further each time it killed the worker, by a checkpoint's word, is given up after twenty times."""
+    session, deaths = TRAINING, 0
+    while session.held:
+        session = records.load(records.dump(session), session.box)[0]
+        deaths += 1
+        session, _ = after(session, on.WorkerDied(T1.id, session.held[0].attempts, "SIGKILL", reached=deaths))
+    assert deaths == CREDITS + session.box.max_attempts and session.denied
+
+
 def test_progress_is_no_failure() -> None:
     """A death after a later checkpoint than at the one before counts for nothing, nor do those before it."""
     session, _ = after(TRAINING, on.WorkerDied(T1.id, 1, "SIGKILL"), on.WorkerDied(T1.id, 2, "SIGKILL"))
@@ -123,7 +133,7 @@ def test_three_kills_end_it_however_often_it_was_put_off(history: Sequence[str])
             case "pauses":
                 session, commands = after(session, LOST, on.Paused(T1.id, attempt), MET)
             case "stops":
-                session, commands = resume(stand_down(session), at_s=0.0)
+                session, commands = resume(stand_down(session, at_s=0.0), at_s=0.0)
             case _:
                 session, commands = resume(session, at_s=0.0)
         kills += deed in {"dies", "reboots"}

@@ -9,9 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from headwater_agent.core.policy import Floor
 from headwater_agent.edges.children import WarmWorker, warm_worker
 from headwater_agent.ports import Died
-from headwater_agent.training.protocol import Check, Checked, DatasetConfig, Inspect, Stepped, Stopped, Train
+from headwater_agent.training.protocol import (
+    Check,
+    Checked,
+    DatasetConfig,
+    Inspect,
+    Job,
+    Protect,
+    Stepped,
+    Stopped,
+    Train,
+)
 from headwater_wire.messages import Plan
 
 from tests.fakes import agent_worker
@@ -26,9 +37,9 @@ def command(*deeds: str) -> tuple[str, ...]:
     return (sys.executable, str(Path(agent_worker.__file__)), *deeds)
 
 
-async def pid_and_nice(worker: WarmWorker) -> tuple[int, int]:
+async def pid_and_nice(worker: WarmWorker, job: Job = TRAIN) -> tuple[int, int]:
     """Ask a child who it is."""
-    reply = await worker.run(JOB, lambda step: None)
+    reply = await worker.run(job, lambda step: None)
     assert isinstance(reply, Checked)
     pid, nice = reply.problem.split()
     return int(pid), int(nice)
@@ -43,27 +54,15 @@ def alive(pid: int) -> bool:
 
 
 async def test_one_child_does_many_jobs_and_steps_are_told() -> None:
-    """It is kept warm, and nice."""
+    """Those that train: it is kept warm, and nice."""
     steps: list[Stepped] = []
     async with warm_worker(command("ok"), idle_s=60, nice=7) as worker:
         first, nice = await pid_and_nice(worker)
-        await worker.run(JOB, steps.append)
+        await worker.run(TRAIN, steps.append)
         assert (await pid_and_nice(worker))[0] == first
     assert nice == 7
     assert steps == [Stepped(1, 2, 0.5)]
     assert not alive(first), "no child outlives the context"
-
-
-async def test_a_training_interrupted_before_its_turn_is_not_begun() -> None:
-    """Another job was being done; the next training is."""
-    async with warm_worker(command("hang"), idle_s=60, nice=0) as worker:
-        first = asyncio.create_task(worker.run(JOB, lambda step: None))
-        await asyncio.sleep(0)
-        training = asyncio.create_task(worker.run(TRAIN, lambda step: None))
-        await asyncio.sleep(0)
-        worker.interrupt()
-        first.cancel()
-        assert await training == Stopped()
 
 
 async def test_a_child_that_was_started_in_vain_is_let_go() -> None:
@@ -137,13 +136,24 @@ def kin(group: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("job", [JOB, Inspect(TRAIN.dataset), Protect("d", "p", 1, "f32", Floor(clip_norm=1.0))])
+async def test_only_trainings_share_a_child(job: Job) -> None:
+    """Whoever took over the one that opens graphs is not there when a delta is protected, or data counted."""
+    async with warm_worker(command("ok"), idle_s=60, nice=0) as worker:
+        training, _ = await pid_and_nice(worker)
+        alone, nice = await pid_and_nice(worker, job)
+        assert alone != training and nice == 0 and not alive(alone)
+        assert (await pid_and_nice(worker, job))[0] != alone
+        assert (await pid_and_nice(worker))[0] == training
+
+
 async def test_a_check_need_not_wait_for_a_training() -> None:
     """A second child does it, and ends."""
     async with warm_worker(command("hang"), idle_s=60, nice=0) as worker:
         training = asyncio.create_task(worker.run(TRAIN, lambda step: None))
         await until(lambda: worker._child is not None and worker._child.alive, "the training")
         worker._command = command("ok")
-        beside, _ = await pid_and_nice(worker)
+        beside, _ = await pid_and_nice(worker, JOB)
         assert isinstance(await worker.run(Inspect(TRAIN.dataset), lambda step: None), Checked)
         assert not alive(beside)
         training.cancel()

@@ -1,4 +1,4 @@
-"""What the training child may touch: said at its start, and again when a dataset's file is another one."""
+"""What a child may touch: said at its start, by its job, and again when a dataset's file is another one."""
 
 import os
 import sys
@@ -7,10 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from headwater_agent.config import load
+from headwater_agent.core.policy import Floor
 from headwater_agent.edges.children import WarmWorker, warm_worker, worker_command
-from headwater_agent.edges.enclosure import Enclosure, readable
+from headwater_agent.edges.enclosure import Enclosure, enclosure_of, readable
 from headwater_agent.training import confinement
-from headwater_agent.training.protocol import ColumnConfig, DatasetConfig, Inspect, Inspected
+from headwater_agent.training.protocol import (
+    Check,
+    ColumnConfig,
+    DatasetConfig,
+    Inspect,
+    Inspected,
+    Job,
+    Protect,
+    Train,
+)
+from headwater_wire.messages import Plan
 
 needs_all = pytest.mark.skipif(bool(confinement.lacking()), reason="this kernel can't confine all that is tried here")
 
@@ -34,28 +46,63 @@ async def card(worker: WarmWorker, dataset: DatasetConfig) -> tuple[int, str]:
     return reply.card.examples, reply.card.problem
 
 
-def test_a_child_is_told_what_it_may_touch(tmp_path: Path, dataset: DatasetConfig) -> None:
-    """Datasets and folders to read, one folder to write to, and the memory if that is limited."""
+def job(dataset: DatasetConfig) -> Train:
+    """Train on a dataset."""
+    return Train("t1", "m", (), "b", "d", dataset, Plan())
+
+
+def test_a_child_is_told_what_its_job_needs(tmp_path: Path, dataset: DatasetConfig) -> None:
+    """Who trains reads graphs and data and writes to one folder; all others have either data, graphs or a delta."""
     enclosure = Enclosure("required", (dataset,), (tmp_path / "cache",), tmp_path / "work", 1 << 30)
-    assert enclosure.view().arguments == (
-        "--confinement", "required", "--readable", str(tmp_path / "cache"), "--readable", dataset.path,
-        "--output", str(tmp_path / "work"), "--memory-limit", "1073741824",
-    )  # fmt: skip
-    assert replace(enclosure, mode="off").view().arguments == ("--confinement", "off", "--memory-limit", "1073741824")
+    cache, data = ("--readable", str(tmp_path / "cache")), ("--readable", dataset.path)
+    protect = Protect(str(tmp_path / "work" / "plain"), str(tmp_path / "guarded" / "delta"), 1, "f32", Floor())
+    told: dict[Job, tuple[str, ...]] = {
+        job(dataset): (*cache, *data, "--output", str(tmp_path / "work")),
+        Inspect(dataset): data,
+        Inspect(replace(dataset, path="/etc/passwd")): (),
+        Check("onnx", "reference", 0.1): cache,
+        protect: ("--readable", str(tmp_path / "work" / "plain"), "--output", str(tmp_path / "guarded")),
+    }
+    for each, paths in told.items():
+        wanted = ("--confinement", "required", *paths, "--memory-limit", "1073741824")
+        assert enclosure.view(each).arguments == wanted
+        assert replace(enclosure, mode="off").view(each).arguments == (
+            "--confinement", "off", "--memory-limit", "1073741824",
+        )  # fmt: skip
 
 
-def test_a_view_changes_with_the_files_behind_it(tmp_path: Path, dataset: DatasetConfig) -> None:
+def test_what_the_owner_bars_from_training_is_not_there_for_who_trains(tmp_path: Path) -> None:
+    """By [policy] allow_datasets; the box itself may still look at it, in a child that opens no graph."""
+    for name in ("open", "secret"):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((2, 2), np.float32))
+    (tmp_path / "agent.toml").write_text(
+        f'''agent = {{ id = "box-1", state_dir = "{tmp_path}" }}
+control_plane.insecure = true
+policy.allow_datasets = ["open"]
+datasets.open = {{ format = "npz", path = "{tmp_path}/open.npz", columns.x.source = "x" }}
+datasets.secret = {{ format = "npz", path = "{tmp_path}/secret.npz", columns.x.source = "x" }}
+'''
+    )
+    config = load(tmp_path / "agent.toml", {})
+    enclosure, (allowed, barred) = enclosure_of(config), config.datasets
+    for each in (allowed, barred):
+        seen = enclosure.view(job(each)).arguments
+        assert allowed.path in seen and barred.path not in seen
+        assert each.path in enclosure.view(Inspect(each)).arguments
+
+
+def test_a_view_changes_with_the_files_behind_it(dataset: DatasetConfig) -> None:
     """One that comes, goes or is replaced; not one that is written to."""
     enclosure, path = Enclosure("preferred", (dataset,)), Path(dataset.path)
-    views = [enclosure.view()]
+    views = [enclosure.view(job(dataset))]
     write(path, 1)
-    views.append(enclosure.view())
+    views.append(enclosure.view(job(dataset)))
     write(path, 2)
-    views.append(enclosure.view())
+    views.append(enclosure.view(job(dataset)))
     assert len(set(views)) == 3
     with path.open("ab") as file:
         file.write(b"more")
-    assert enclosure.view() == views[-1]
+    assert enclosure.view(job(dataset)) == views[-1]
 
 
 def test_links_in_an_idx_folder_are_followed(tmp_path: Path) -> None:

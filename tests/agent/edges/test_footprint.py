@@ -36,7 +36,7 @@ def test_a_start_and_a_sync_without_orders_load_nothing_heavy(tmp_path: Path) ->
     vault = Vault(tmp_path / "state" / "identity")
     key = vault.new_key()
     known = ControlPlane(authority.root_pem.decode(), (SIGNER.public.hex(),), "c:1", "c:2", "c:3")
-    issued = authority.device(DeviceId("box-1"), request(key, "box-1"), now)
+    issued = authority.device(DeviceId("box-1"), request(key), now)
     vault.keep(identify(key, read_chain(issued.chain), known))
     (tmp_path / "agent.toml").write_text('[agent]\nstate_dir = "state"\n')
     told = SIGNER.keys().SerializeToString().hex()

@@ -30,7 +30,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def identity(authority: Authority, key: ec.EllipticCurvePrivateKey, days_ago: float = 0) -> Identity:
     """Make what an enrolment gives."""
-    issued = authority.device(BOX, request(key, BOX), NOW - timedelta(days=days_ago))
+    issued = authority.device(BOX, request(key), NOW - timedelta(days=days_ago))
     known = ControlPlane(
         authority.root_pem.decode(),
         (SIGNER.public.hex(),),

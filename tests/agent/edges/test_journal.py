@@ -1,55 +1,28 @@
-"""The agent's memory: what comes back after a restart, and what damage does to it."""
+"""The agent's memory: what comes back after a restart."""
 
 import asyncio
 import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
 
 import pytest
-from headwater_agent.core import events as on
-from headwater_agent.core.machine import step
-from headwater_agent.core.session import Box, Denied, Finished, Sent, ServerTime, Session, Stage
+from headwater_agent.core.session import Box, Denied, Finished, Sent, Session, Stage
 from headwater_agent.edges import records
 from headwater_agent.edges.journal import open_journal
-from headwater_agent.edges.ledger import Ledger, examine
+from headwater_agent.edges.ledger import Ledger
 from headwater_agent.ports import Survey
 from headwater_wire.ids import TaskId
-from headwater_wire.messages import Column, DatasetCard, Evaluated, Failed, Metrics, Rejected, TaskReport
+from headwater_wire.messages import Column, DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.agent_bundle import DEVICE, task
 from tests.fakes.agent_home import until
-from tests.fakes.agent_world import BOX, METRICS, delta_of, deployment
+from tests.fakes.agent_world import BOX
+from tests.fakes.full_session import a_full_session
 
 T1 = task("t1")
-
-
-def a_full_session() -> Session:
-    """Make a session with something of every kind."""
-    session = Session(BOX, time=ServerTime(1))
-    for event in (
-        on.Assigned(1, T1),
-        on.Fetched(T1.id),
-        on.Trained(T1.id, 1, delta_of(T1.id), METRICS),
-        on.Assigned(2, task("t2")),
-        on.DeploymentWanted(3, deployment(1)),
-        on.DeploymentWanted(4, deployment(1, "other")),
-        on.InstallFailed(deployment(1).model, 1, "other outputs"),
-    ):
-        session, _ = step(session, event, at_s=0.0)
-    return replace(
-        session,
-        finished=(Finished(TaskId("t0"), 5),),
-        reports=(
-            TaskReport(TaskId("a"), Failed("it broke")),
-            TaskReport(TaskId("b"), Rejected("no such data")),
-            TaskReport(TaskId("c"), Evaluated(Metrics(holdout_examples=3, holdout_loss=0.25))),
-        ),
-        denied=(Denied("a:b", "it kills", 99),),
-    )
 
 
 async def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,117 +119,6 @@ async def test_surveys_come_back(tmp_path: Path) -> None:
         assert await journal.surveys() == (survey,)
 
 
-# ── damage ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def rows() -> dict[str, bytes]:
-    """What a ledger holds in these tests."""
-    return records.dump(a_full_session())
-
-
-@pytest.fixture
-def sound(tmp_path: Path, rows: dict[str, bytes]) -> Path:
-    """A closed ledger's file."""
-    path = tmp_path / "sound.db"
-    with Ledger(path) as ledger:
-        ledger.write(rows)
-    assert not path.with_name("sound.db-wal").exists(), "SQLite merged its log when it was closed"
-    return path
-
-
-def reopen(path: Path, data: bytes) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Open a ledger made of these bytes."""
-    path.write_bytes(data)
-    with Ledger(path) as ledger:
-        return ledger.rows, ledger.problems
-
-
-def test_every_flipped_bit_is_found_or_harmless(sound: Path, tmp_path: Path, rows: dict[str, bytes]) -> None:
-    """No flip gives a record that was never written; one that loses something is told, and the rest goes on."""
-    data = sound.read_bytes()
-    path = tmp_path / "flipped.db"
-    told = 0
-    places = [place for place in range(len(data)) if data[place] or place % 97 == 0][::4]
-    for place in places:
-        flipped = bytearray(data)
-        flipped[place] ^= 1 << (place // 4 % 8)
-        path.write_bytes(flipped)
-        found, problems = examine(path)
-        assert found.items() <= rows.items(), f"byte {place}"
-        assert found == rows or problems, f"byte {place}: something is missing, and nobody was told"
-        told += bool(problems)
-    assert told > len(places) // 2, "most bytes here carry something"
-
-
-def test_every_truncation_is_found(sound: Path, tmp_path: Path, rows: dict[str, bytes]) -> None:
-    """Down to the empty file, which SQLite takes for a database."""
-    data = sound.read_bytes()
-    for size in [*range(0, len(data), 509), 1, 100, 511, 512, 4096, len(data) - 1]:
-        path = tmp_path / f"cut-{size}.db"
-        found, problems = reopen(path, data[:size])
-        assert found.items() <= rows.items()
-        assert found == rows or problems, f"{size} of {len(data)} bytes"
-        assert problems or size == len(data) - 1, "the last byte of a page may have been a zero"
-
-
-def test_a_damaged_record_is_named_and_the_others_go_on(sound: Path, rows: dict[str, bytes]) -> None:
-    """The file as it was found is kept for whoever wants to look at it."""
-    with sqlite3.connect(sound) as connection:
-        connection.execute("UPDATE entry SET body = replace(body, 't1', 't9') WHERE key = 'held/t1'")
-    connection.close()
-    with Ledger(sound) as ledger:
-        assert ledger.rows == {key: body for key, body in rows.items() if key != "held/t1"}
-        assert "held/t1" in ledger.problems[0] and "corrupt-1" in ledger.problems[-1]
-    assert sound.with_name("sound.db.corrupt-1").exists()
-    with Ledger(sound) as ledger:
-        assert ledger.problems == () and "held/t1" not in ledger.rows
-
-
-@pytest.mark.parametrize(
-    "statement",
-    ["DELETE FROM entry WHERE key = 'held/t1'", "DELETE FROM entry WHERE key = 'seal'", "DELETE FROM entry"],
-)
-def test_a_record_that_vanished_is_noticed(sound: Path, statement: str) -> None:
-    """A flipped bit in a tree page can hide rows whose own CRC is fine: the seal counts them."""
-    with sqlite3.connect(sound) as connection:
-        connection.execute(statement)
-    connection.close()
-    with Ledger(sound) as ledger:
-        assert "missing" in ledger.problems[0]
-
-
-def test_a_hopeless_file_is_set_aside(tmp_path: Path) -> None:
-    """The agent begins afresh; copies are kept, up to nine of them."""
-    path = tmp_path / "j.db"
-    for _ in range(11):
-        found, problems = reopen(path, b"not a database at all" * 100)
-        assert found == {} and "can't be read" in problems[0]
-    assert len(list(tmp_path.glob("j.db.corrupt-*"))) == 9
-
-
-def test_a_damaged_log_gives_an_earlier_state_or_is_told(tmp_path: Path, rows: dict[str, bytes]) -> None:
-    """Between checkpoints the newest records stand in SQLite's write-ahead log, which has sums of its own."""
-    path, wal = tmp_path / "j.db", tmp_path / "j.db-wal"
-    ledger = Ledger(path)
-    states = [dict(ledger.rows)]
-    for key, body in rows.items():
-        ledger.write({key: body})
-        states.append(dict(ledger.rows))
-    copyfile(path, tmp_path / "main")
-    data = wal.read_bytes()
-    ledger.__exit__()
-    for place in range(0, len(data), 4001):
-        copyfile(tmp_path / "main", path)
-        flipped = bytearray(data)
-        flipped[place] ^= 4
-        wal.write_bytes(flipped)
-        with Ledger(path) as damaged:
-            assert damaged.rows in states or damaged.problems
-        for left in tmp_path.glob("j.db*"):
-            left.unlink()
-
-
 async def test_a_record_of_another_release_is_left_out(tmp_path: Path) -> None:
     """Its CRC is right, its content means nothing to us: told, and healed by Sync."""
     with Ledger(tmp_path / "j.db") as ledger:
@@ -282,6 +144,23 @@ def test_a_write_is_all_or_nothing(tmp_path: Path) -> None:
         assert (ledger.rows, ledger.problems) == ({"a": b"1"}, ())
 
 
+async def test_a_journal_of_before_installs_were_counted_loads(tmp_path: Path) -> None:
+    """Nothing is counted; and what an inspection has begun only is nothing that an older release would believe."""
+    session = a_full_session()
+    rows = records.dump(session)
+    for key in [key for key in rows if key.startswith("install/")]:
+        tree = json.loads(rows[key])
+        assert tree.pop("attempts") == 0
+        rows[key] = records.encode(tree)
+    assert records.load(rows, BOX) == (session, ())
+    begun = Survey("f1", DatasetCard("numbers", 0, problem="lost"), tries=2)
+    body = records.dump_survey(begun)
+    assert records.load_survey(body) == begun and "card" not in json.loads(body)
+    old = json.loads(records.dump_survey(replace(begun, tries=0)))
+    del old["tries"]
+    assert records.load_survey(records.encode(old)) == replace(begun, tries=0)
+
+
 async def test_a_journal_of_before_the_owner_s_policy_loads(tmp_path: Path) -> None:
     """Tasks without labels, and nothing counted."""
     session = a_full_session()
@@ -293,3 +172,11 @@ async def test_a_journal_of_before_the_owner_s_policy_loads(tmp_path: Path) -> N
         del tree["task"]["labels"]
         rows[key] = records.encode(tree)
     assert records.load(rows, BOX) == (replace(session, sent=Sent()), ())
+
+
+@pytest.mark.parametrize("tries", [float("inf"), float("nan"), "many", None, []])
+def test_a_survey_whose_count_is_no_number_is_none(tries: object) -> None:
+    """What is decoded from a disk may be anything: a fuzzer had it infinite."""
+    tree = json.loads(records.dump_survey(Survey("f", DatasetCard("numbers", 10))))
+    with pytest.raises(ValueError):
+        records.load_survey(json.dumps({**tree, "tries": tries}).encode())

@@ -52,7 +52,7 @@ async def enrolled(gates: Gates, folder: Path, days_ago: float = 0) -> tuple[Con
     identity = await enrol(configured, await gates.token(), again=False)
     vault = Vault(folder / "state" / "identity")
     if days_ago:
-        aged = gates.authority.device(BOX, request(identity.key, BOX), datetime.now(UTC) - timedelta(days=days_ago))
+        aged = gates.authority.device(BOX, request(identity.key), datetime.now(UTC) - timedelta(days=days_ago))
         vault.keep(identify(identity.key, x509.load_pem_x509_certificates(aged.chain), identity.control_plane))
     return configured, vault
 

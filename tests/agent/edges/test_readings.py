@@ -1,6 +1,7 @@
 """What is read of a box, from made-up /proc and /sys trees."""
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -60,12 +61,19 @@ def test_an_empty_box_tells_nothing_and_does_no_harm(tmp_path: Path) -> None:
         ({"M__type": "Battery", "M__scope": "Device", "M__status": "Discharging", "M__capacity": "3"}, (True, None)),
         ({"U__type": "UPS", "U__capacity": "n/a", "U__status": "Discharging"}, (False, None)),
         ({"AC__type": "Mains", "AC__online": "0"}, (True, None)),
+        ({"AC__type": "Mains", "AC__online": "0", "B__type": "Battery", "B__status": "Unknown"}, (False, None)),
+        ({"AC__type": "Mains", "AC__online": "0", "B__type": "Battery", "B__capacity": "5"}, (False, 5.0)),
+        ({"U__type": "USB", "U__online": "2", "B__type": "Battery", "B__status": "Discharging"}, (True, None)),
+        ({"P__type": "USB", "P__scope": "Device", "P__online": "1", "B__type": "Battery"}, (None, None)),
+        ({"M__type": "Battery", "M__scope": "Device", "M__online": "1", "B__type": "Battery"}, (None, None)),
+        ({"B__type": "Battery", "B__status": "Unknown", "B__capacity": "7"}, (None, 7.0)),
+        ({"B__type": "Battery", "B__status": "Not charging"}, (True, None)),
     ],
 )
 def test_power_is_mains_or_a_battery_s(
-    tmp_path: Path, supplies: dict[str, str], expected: tuple[bool, float | None]
+    tmp_path: Path, supplies: dict[str, str], expected: tuple[bool | None, float | None]
 ) -> None:
-    """A mouse's battery is not the box's; without a battery there is mains."""
+    """A mouse's battery is not the box's; without a battery there is mains. Supplies know better than batteries."""
     tree(tmp_path, **{f"sys__class__power_supply__{name}": text for name, text in supplies.items()})
     assert power(tmp_path) == expected
 
@@ -137,6 +145,34 @@ def test_the_default_route_in_use_decides(tmp_path: Path, modem: int, cable: int
     assert reader(tmp_path).read().metered is metered
 
 
+ROUTE6 = "{net} {bits} {none} 00 fe800000000000000000000000000001 {metric:08x} 1 0 {flags:08x} {interface}"
+NOBODY6 = ROUTE6.format(net="0" * 32, bits="00", none="0" * 32, metric=2**32 - 1, flags=0x200200, interface="lo")
+
+
+def route6(interface: str, metric: int, *, net: str = "0" * 32, bits: str = "00", flags: int = 3) -> str:
+    """Write a line of /proc/net/ipv6_route."""
+    return ROUTE6.format(net=net, bits=bits, none="0" * 32, metric=metric, flags=flags, interface=interface)
+
+
+@pytest.mark.parametrize(
+    ("routes", "metered"),
+    [
+        ([route6("wwan0", 1024), NOBODY6], True),
+        ([route6("wwan0", 2000), route6("eth0", 1024)], None),
+        ([route6("wwan0", 1024, net="2000" + "0" * 28, bits="03")], None),
+        ([route6("wwan0", 1024, flags=0x203)], None),
+        ([NOBODY6, "nonsense", route6("wwan0", 1024).replace("00000400", "0000none")], None),
+    ],
+    ids=["a modem", "a spare", "no default", "it rejects", "nobody"],
+)
+def test_a_default_route_of_ipv6_counts_too(tmp_path: Path, routes: list[str], metered: bool | None) -> None:
+    """A modem's network may have nothing else; where a cable has IPv4 only, the rest goes over the modem."""
+    tree(tmp_path, proc__net__ipv6_route="\n".join(routes))
+    assert reader(tmp_path).read().metered is metered
+    tree(tmp_path, proc__net__route=f"{ROUTES}\neth0 00000000 0100A8C0 3 0 0 100 00000000")
+    assert reader(tmp_path).read().metered is metered
+
+
 def test_the_time_is_that_of_the_wall(tmp_path: Path) -> None:
     """A minute later it is three o'clock in Berlin; without a zone it is the box's own time."""
     spring = Reader(tmp_path, zone=ZoneInfo("Europe/Berlin"), root=tmp_path, now_s=lambda: NIGHT + 60)
@@ -144,11 +180,18 @@ def test_the_time_is_that_of_the_wall(tmp_path: Path) -> None:
     assert Reader(tmp_path, root=tmp_path, now_s=lambda: NIGHT).read().moment is not None
 
 
+def test_the_zone_of_a_box_may_be_set_while_its_agent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was provisioned in UTC keeps to its own hours from the next look on."""
+    box = Reader(tmp_path, root=tmp_path, now_s=lambda: NIGHT)
+    told = []
+    for zone in ("Europe/Berlin", "America/New_York"):
+        with monkeypatch.context() as here:
+            here.setenv("TZ", zone)
+            told.append(str(box.read().moment))
+    time.tzset()
+    assert told == ["Sun 01:59", "Sat 20:59"]
+
+
 def test_this_machine_can_be_read() -> None:
     """Whatever it is: nothing is raised, and something follows."""
     assert advance(Standing(), Wanted(), Reader(Path("/")).read(), 0.0).conditions
-
-
-def test_a_person_s_lock_is_passed_on(tmp_path: Path) -> None:
-    """As whoever keeps it words it."""
-    assert reader(tmp_path, locked=lambda: "until 12:00").read().maintenance == "until 12:00"

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
 from headwater_agent.config import Address
+from headwater_agent.edges import uplink as uplink_module
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.uplink import GrpcUplink, open_uplink
 from headwater_agent.ports import Gone, Unavailable
@@ -24,6 +25,7 @@ from headwater_wire.v1 import gateway_pb2_grpc as stubs
 from tests.fakes.agent_bundle import DEVICE, blob, task
 from tests.fakes.agent_gateway import ScriptedGateway, refusing, serving
 from tests.support.signing import SIGNER, STRANGER, trust
+from tests.support.waiting import until
 
 T1 = task("t1")
 CHUNKS = 3
@@ -127,6 +129,79 @@ async def test_a_server_that_is_not_there_is_unavailable(delta: Path) -> None:
                     except Unavailable:
                         await asyncio.sleep(0.05)
         assert answer.tasks == (T1,)
+
+
+@dataclass
+class Line:
+    """An uplink whose channels are counted."""
+
+    uplink: GrpcUplink
+    made: list[grpc.aio.Channel]
+
+    async def hung_up(self) -> None:
+        """Wait until the newest channel is closed."""
+        newest = self.made[-1]
+        await until(lambda: newest.get_state() is grpc.ChannelConnectivity.SHUTDOWN, "it hangs up")
+
+
+@asynccontextmanager
+async def counted(gateway: stubs.GatewayServicer) -> AsyncIterator[Line]:
+    """Serve a gateway; connect to it when asked to."""
+    async with serving(gateway) as port:
+        made: list[grpc.aio.Channel] = []
+
+        def connect() -> grpc.aio.Channel:
+            made.append(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+            return made[-1]
+
+        uplink = GrpcUplink(connect, DEVICE, trust())
+        try:
+            yield Line(uplink, made)
+        finally:
+            await uplink.close()
+
+
+async def test_there_is_a_channel_from_the_first_call_until_some_time_after_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next call makes another one: what a channel costs is nothing to an agent that has nothing to say."""
+    async with counted(fresh()) as line:
+        assert not line.made
+        for _ in range(3):
+            await line.uplink.sync(REQUEST)
+        assert len(line.made) == 1
+        monkeypatch.setattr(uplink_module, "QUIET_S", 0.0)
+        await line.uplink.sync(REQUEST)
+        await line.hung_up()
+        assert (await line.uplink.sync(REQUEST)).tasks == (T1,)
+        assert len(line.made) == 2
+        await line.hung_up()
+
+
+async def test_a_call_under_way_keeps_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever begins and ends beside it."""
+    monkeypatch.setattr(uplink_module, "QUIET_S", 0.0)
+    gateway = fresh()
+    gateway.blobs[blob(BIG).digest] = BIG
+    async with counted(gateway) as line:
+        fetching = line.uplink.fetch(blob(BIG).digest, 0)
+        got = [await anext(fetching)]
+        await line.uplink.sync(REQUEST)
+        await asyncio.sleep(0)
+        got += [chunk async for chunk in fetching]
+        assert b"".join(got) == BIG
+        assert len(line.made) == 1
+        await line.hung_up()
+
+
+async def test_after_a_renewal_the_next_call_shows_the_new_certificate() -> None:
+    """On a channel of its own, while the old one's calls may end."""
+    async with counted(fresh()) as line:
+        await line.uplink.reconnect()  # before any call there is nothing to part with
+        await line.uplink.sync(REQUEST)
+        await line.uplink.reconnect()
+        await line.uplink.sync(REQUEST)
+        assert len(line.made) == 2
 
 
 class Mute(stubs.GatewayServicer):

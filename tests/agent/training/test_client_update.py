@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from headwater_agent.training.client_update import steps_of, update
+from headwater_agent.core.shares import steps_of
+from headwater_agent.training.client_update import update
 from headwater_agent.training.datasets import Dataset, open_dataset
 from headwater_agent.training.engine import Batch, Score, State, Vector
 from headwater_agent.training.errors import NotPossible, WentWrong

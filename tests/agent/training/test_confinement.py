@@ -74,6 +74,8 @@ DEEDS = {
     "spawn": ("os.posix_spawn(sys.executable, [sys.executable, '-c', ''], {})", "PermissionError"),
     "signal its parent": ("os.kill(os.getppid(), 0)", "PermissionError"),
     "limit its parent": ("import resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU)", "PermissionError"),
+    "choose its own processors": ("os.sched_setaffinity(0, os.sched_getaffinity(0))", "done"),
+    "choose its parent's processors": ("os.sched_setaffinity(os.getppid(), {0})", "PermissionError"),
     "dump core": ("import resource; assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)", "done"),
 }
 
@@ -249,7 +251,8 @@ def test_a_filter_says_the_same_on_each_processor(machine: str) -> None:
     assert judged(machine, processor.clone3) == judged(machine, 463) == UNKNOWN
     for number in processor.signals:
         assert [judged(machine, number, pid) for pid in (77, 0, 1, 78)] == [ALLOWED, REFUSED, REFUSED, REFUSED]
-    assert [judged(machine, processor.prlimit, pid) for pid in (77, 0, 1)] == [ALLOWED, ALLOWED, REFUSED]
+    for number in processor.own:
+        assert [judged(machine, number, pid) for pid in (77, 0, 1)] == [ALLOWED, ALLOWED, REFUSED]
     other = PROCESSORS["aarch64" if machine == "x86_64" else "x86_64"].audit
     assert {judged(machine, number, audit=other) for number in range(500)} == {KILLED}
 

@@ -53,7 +53,7 @@ class Worker:
                     if self.stop_at_step is not None and message.step >= self.stop_at_step:
                         self.stop_at_step = None
                         self.process.send_signal(signal.SIGTERM)
-                case protocol.Train() | protocol.Inspect() | protocol.Check():
+                case protocol.Train() | protocol.Inspect() | protocol.Check() | protocol.Protect():
                     raise AssertionError("a job for an answer")
                 case _:
                     return message

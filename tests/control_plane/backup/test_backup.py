@@ -8,12 +8,13 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.runtime.migration import MigrationContext
 from headwater_control.backup import BadBackup, restore, take
-from headwater_control.backup.restore import noted
+from headwater_control.backup.restore import era_of, noted
 from headwater_control.config import BadSetting, Settings
 from headwater_control.core.runs import RunSpec
 from headwater_control.datadir import claimed
@@ -24,7 +25,7 @@ from headwater_control.edges.store.migrate import migrate
 from headwater_control.service import runs
 from headwater_control.service.workspace import clear
 from headwater_control.service.world import World
-from headwater_wire import durable
+from headwater_wire import durable, eras
 from headwater_wire.ids import RunId
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -225,6 +226,13 @@ async def test_nothing_is_overwritten(control: Running, tmp_path: Path) -> None:
         await take(control.settings, tmp_path / "backup")
     with pytest.raises(BadBackup, match="is inside of"):
         await take(control.settings, control.data / "backup")
+    (tmp_path / "link").symlink_to(control.data)
+    (tmp_path / "elsewhere").mkdir()
+    for inside in (tmp_path / "elsewhere" / ".." / control.data.name / "backup", tmp_path / "link" / "keys" / "backup"):
+        with pytest.raises(BadBackup, match="is inside of"):
+            await take(control.settings, inside)
+    (tmp_path / "link").unlink()
+    (tmp_path / "elsewhere").rmdir()
     with pytest.raises(BadBackup, match="is no control plane's data directory"):
         await take(Settings(data_dir=str(tmp_path)), tmp_path / "other")
     with pytest.raises(BadBackup, match="is not empty"):
@@ -374,3 +382,14 @@ async def test_a_database_that_cannot_be_opened_is_a_sentence(control: Running, 
             await take(replace(control.settings, database=database), tmp_path / "backup")
         assert "secret" not in str(caught.value)
         assert not (tmp_path / "backup").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"a third", b"-1", b"9" * 5000])
+def test_an_era_that_cannot_be_read_is_later_than_any(tmp_path: Path, damage: bytes) -> None:
+    """What a device was told in an earlier one is then less than what it is told now."""
+    assert era_of(tmp_path) == 0
+    known = eras.restored(0, datetime.now(UTC))
+    (tmp_path / "era").write_text(f"{known}\n")
+    assert era_of(tmp_path) == known
+    (tmp_path / "era").write_bytes(damage)
+    assert known <= era_of(tmp_path) < 2**32

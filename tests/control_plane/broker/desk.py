@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import count, cycle
 
-from headwater_control.edges.broker.exchange import Close, Exchange, Write
+from headwater_control.edges.broker.exchange import Close, Exchange, Rest, Write
 from headwater_control.edges.broker.framing import Decoder
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import LinkId
@@ -20,7 +20,7 @@ from headwater_control.edges.broker.packets import (
     Will,
 )
 from headwater_control.edges.broker.properties import ConnectProperties, PublishProperties, SubscribeProperties
-from headwater_control.edges.broker.terms import Authenticate, Authorize, allow_all, welcome_all
+from headwater_control.edges.broker.terms import Authenticate, Authorize, Bounded, allow_all, bound_all, welcome_all
 
 from tests.control_plane.broker.stream import drain
 
@@ -35,6 +35,7 @@ class Peer:
         self.decoder = Decoder(1 << 28)
         self.closed = False
         self.aborted = False
+        self.rests = 0  # how often it was not to be read for a moment
         self.bytes = 0
         self._ids = cycle(range(1, 65_536))
 
@@ -110,6 +111,7 @@ class Desk:
         *,
         authorize: Authorize = allow_all,
         authenticate: Authenticate = welcome_all,
+        bounded: Bounded = bound_all,
     ) -> None:
         self.now = 1000.0
         ids = count(1)
@@ -117,6 +119,7 @@ class Desk:
             limits or Limits(),
             authorize=authorize,
             authenticate=authenticate,
+            bounded=bounded,
             new_id=lambda: f"new-{next(ids)}",
         )
         self._peers: dict[LinkId, Peer] = {}
@@ -176,6 +179,8 @@ class Desk:
                         peer.bytes += len(data)
                         peer.decoder.feed(data)
                         peer.inbox += drain(peer.decoder)
+                    case Rest():
+                        peer.rests += 1
                     case Close(_, at_once):
                         peer.closed, peer.aborted = True, at_once
 

@@ -51,7 +51,7 @@ class Delivery(RuleBasedStateMachine):
     @initialize(burst=st.sampled_from([1, 60, 65_536]))
     def begin(self, burst: int) -> None:
         """Everyone is there and subscribed."""
-        self.desk = Desk(Limits(burst_bytes=burst, stall_s=1e9))
+        self.desk = Desk(Limits(burst_bytes=burst, stall_s=1e9, share_messages=1000))
         self.clients = {name: Client(name) for name in ("plain", "lasting", "passing")}
         self.stalled: set[str] = set()
         self.published: list[bytes] = []

@@ -183,6 +183,42 @@ async def test_a_flood_of_small_packets_lets_others_have_their_turn() -> None:
             assert await flood.next() == p.Pingresp()
 
 
+async def test_a_publisher_beyond_its_share_rests_and_is_heard_again() -> None:
+    """What it sends meanwhile waits on its side, and is handled after; others are not kept waiting."""
+    limits = Limits(share_messages=2, rest_s=0.05)
+    async with (
+        serve("127.0.0.1", 0, limits=limits) as broker,
+        connected(broker.port, "gate") as (gate, _),
+        connected(broker.port, "flood") as (flood, _),
+        connected(broker.port, "other") as (other, _),
+    ):
+        await gate.subscribe("$share/g/t")
+        await flood.send(*(p.Publish("t", b"flood", 1, number) for number in range(1, 6)))
+        assert await other.publish("t", b"other") == 0
+        flooded = await gate.messages(3)
+        assert sorted(message.payload for message in flooded) == [b"flood", b"flood", b"other"]
+        await gate.ack(*flooded)
+        assert await gate.so_far() == []
+        assert await flood.so_far() == [
+            p.Puback(number, Reason.SUCCESS if number < 3 else Reason.QUOTA_EXCEEDED) for number in range(1, 6)
+        ]
+        assert await flood.publish("t", b"again") == Reason.SUCCESS
+        assert (await gate.message()).payload == b"again"
+
+
+async def test_a_publisher_that_dies_while_it_rests_is_found_dead() -> None:
+    """Its deadline runs on, however long it is not to be read."""
+    async with (
+        serve("127.0.0.1", 0, limits=Limits(share_messages=1, rest_s=3600)) as broker,
+        connected(broker.port, "gate") as (gate, _),
+        connected(broker.port, "flood", keep_alive_s=1, will=p.Will("w", b"gone", 1)) as (flood, _),
+    ):
+        await gate.subscribe("$share/g/t", "w")
+        await flood.send(p.Publish("t", b"1", 1, 1), p.Publish("t", b"2", 1, 2))
+        assert [message.payload for message in await gate.messages(2)] == [b"1", b"gone"]
+        assert await flood.ending() == Reason.KEEP_ALIVE_TIMEOUT
+
+
 # ── slow clients ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

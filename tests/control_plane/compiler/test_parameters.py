@@ -1,6 +1,10 @@
 """Parameters trained elsewhere become a version, or are refused by name."""
 
+import io
 import pickle  # noqa: TID251  (what crosses a process border must survive it)
+import tracemalloc
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +101,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path, imported: Imported, change: 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04cut", b"\x10\0\0\0\0\0\0\0{}", b"rubbish" * 9])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04cut", b"\x10\0\0\0\0\0\0\0{}", b"\x10\0\0\0\0\0\0\0{" + b"x" * 40, b"rubbish" * 9],
+)
 def test_what_is_no_file_of_tensors_is_told(tmp_path: Path, imported: Imported, content: bytes) -> None:
     """Any bytes end in a sentence on the file, without the temporary name that it has here."""
     (tmp_path / "upload").write_bytes(content)
@@ -110,6 +117,61 @@ def test_objects_are_not_loaded(tmp_path: Path, imported: Imported) -> None:
     """An npz of Python objects, which could carry code, is refused."""
     as_npz(tmp_path / "upload", {"w2": np.array([{}], object)})
     with pytest.raises(CompileError, match="allow_pickle=False"):
+        import_version(imported.manifest_path, tmp_path / "upload", tmp_path / "out")
+
+
+def _zipped(path: Path, members: list[tuple[str, tuple[int, ...], bytes, int]]) -> None:
+    """Write float32 members (name, the shape they claim, a block of their content, how often it is repeated)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape, block, times in members:
+            head = io.BytesIO()
+            described = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(head, described)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's, of names that are there twice
+                with archive.open(f"{name}.npy", "w") as member:
+                    member.write(head.getvalue())
+                    for _ in range(times):
+                        member.write(block)
+
+
+def test_what_nobody_wants_is_not_unpacked(tmp_path: Path, imported: Imported) -> None:
+    """A quarter of a gigabyte of zeros under a name of no parameter costs no memory."""
+    block = bytes(1 << 20)
+    with (tmp_path / "upload").open("wb") as file:
+        np.savez(file, allow_pickle=True, **retrained())
+    with (
+        zipfile.ZipFile(tmp_path / "upload", "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("junk.npy", "w") as junk,
+    ):
+        for _ in range(256):
+            junk.write(block)
+    tracemalloc.start()
+    import_version(imported.manifest_path, tmp_path / "upload", tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        (
+            [("w2", (5, 3), bytes(1 << 20), 64)],
+            "'w2' would take 67108992 bytes, where the model has no more than 65656",
+        ),
+        ([("w2", (1 << 40,), b"", 1)], "'w2' would take 4398046511104 bytes, where the model has no more than 120"),
+        ([("w2", (5, 3), bytes(60), 1), ("w2", (5, 3), bytes(60), 1)], "it holds two arrays of one name"),
+        ([("w2", (5, 3), bytes(30), 1)], "the file can't be read"),
+    ],
+    ids=["a bomb", "a shape as large as memory", "a name twice", "half of an array"],
+)
+def test_tricks_of_archives_are_refused(
+    tmp_path: Path, imported: Imported, members: list[tuple[str, tuple[int, ...], bytes, int]], told: str
+) -> None:
+    """By what a member says of itself, before it is unpacked."""
+    _zipped(tmp_path / "upload", members)
+    with pytest.raises(CompileError, match=told):
         import_version(imported.manifest_path, tmp_path / "upload", tmp_path / "out")
 
 

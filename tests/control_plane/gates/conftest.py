@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from headwater_control.core.runs import RunSpec
 from headwater_control.edges.blobs import FolderBlobs
+from headwater_control.gates.grpc import GrpcGate
 from headwater_control.service import runs
 from headwater_control.service.world import World
 from headwater_wire.ids import RunId
 from headwater_wire.messages import Task
 
+from tests.control_plane.gates.gateway import calling, open_peers
 from tests.control_plane.service.driver import step
 from tests.fakes.world import MODEL, Box, fake_world, import_digits
 
@@ -42,3 +45,10 @@ async def training(world: World) -> Training:
     await step(world, run.id)
     (task,) = (await box.sync()).tasks
     return Training(world, box, run.id, task)
+
+
+@pytest.fixture
+async def stub(training: Training) -> AsyncIterator[Any]:
+    """Call the gate."""
+    async with calling(GrpcGate(training.world, open_peers())) as client:
+        yield client

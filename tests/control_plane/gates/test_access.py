@@ -1,7 +1,7 @@
 """Who may use which topic of the embedded broker."""
 
 import pytest
-from headwater_control.gates.access import OpenAccess, allowed, may_use
+from headwater_control.gates.access import OpenAccess, allowed, is_bounded, may_use
 from headwater_control.link import CLIENT_PREFIX
 from headwater_wire.ids import DeviceId
 from headwater_wire.topics import CONTROL_FILTER, DOWN, UP, down, down_filter, up
@@ -76,3 +76,9 @@ def test_the_password_is_not_printed() -> None:
     """A log line or traceback that shows the rules does not show the password."""
     access = OpenAccess()
     assert access.password not in repr(access)
+
+
+def test_only_the_control_plane_has_no_share_to_fill() -> None:
+    """Whatever a device is called, it is bounded in what waits of it."""
+    assert is_bounded("box-1") and is_bounded("control") and is_bounded("")
+    assert not is_bounded(f"{CLIENT_PREFIX}publisher")

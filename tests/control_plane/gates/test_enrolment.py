@@ -15,13 +15,15 @@ from headwater_control.core.attempts import Attempts, Pace
 from headwater_control.edges.ca import embedded
 from headwater_control.edges.clock import SystemClock
 from headwater_control.gates.enrolment import EnrolmentGate, Places, serve
-from headwater_control.service import audit, enrolment
+from headwater_control.service import audit, enrolment, standing
 from headwater_control.service.world import World
 from headwater_control.tls import ServerTls
 from headwater_wire import signing
+from headwater_wire.ids import DeviceId
 from headwater_wire.v1 import enrolment_pb2 as pb
 from headwater_wire.v1.enrolment_pb2_grpc import EnrolmentStub
 
+from tests.fakes.stranger import Stranger
 from tests.fakes.world import fake_world
 from tests.support.requests import new_key
 from tests.support.waiting import until
@@ -57,7 +59,20 @@ async def secret(world: World, **how: Any) -> bytes:
 
 def asking(secret: bytes, device: str = "box-1") -> pb.EnrollRequest:
     """Ask to be let in."""
-    return pb.EnrollRequest(secret=secret, device=device, csr=request(new_key(), device))
+    return pb.EnrollRequest(secret=secret, device=device, csr=request(new_key()))
+
+
+async def inside(world: World, name: str) -> Stranger:
+    """Let a box in."""
+    box = Stranger(world, name)
+    await box.enroll(await secret(world))
+    return box
+
+
+def renewing(box: Stranger) -> pb.RenewRequest:
+    """Ask for its next certificate."""
+    asked = box.renewal()
+    return pb.RenewRequest(chain=asked.chain, csr=asked.csr, nonce=asked.nonce, signature=asked.signature)
 
 
 async def refusal(call: Any) -> grpc.aio.AioRpcError:
@@ -107,8 +122,37 @@ async def test_who_failed_too_often_has_to_wait_even_with_the_right_secret(secur
         limited = await refusal(stub.Enroll(asking(good), timeout=DEADLINE_S))
         assert limited.code() is Code.RESOURCE_EXHAUSTED
         assert re.search(r"too many failed attempts: try again in (600|5\d\d) s", limited.details() or "")
-        assert (await refusal(stub.Renew(pb.RenewRequest(), timeout=DEADLINE_S))).code() is Code.RESOURCE_EXHAUSTED
         await stub.Challenge(pb.ChallengeRequest(), timeout=DEADLINE_S)
+
+
+async def test_failed_enrolments_hold_no_renewal_up(secure: World, tmp_path: Path) -> None:
+    """A renewal has nothing to guess: boxes that share an address with a stranger go on as before."""
+    box = await inside(secure, "box-1")
+    async with calling(secure, tmp_path, attempts=Attempts(Pace(burst=1, every_s=600.0))) as stub:
+        await refusal(stub.Enroll(asking(bytes(32)), timeout=DEADLINE_S))
+        assert (await refusal(stub.Enroll(asking(bytes(32)), timeout=DEADLINE_S))).code() is Code.RESOURCE_EXHAUSTED
+        assert (await stub.Renew(renewing(box), timeout=DEADLINE_S)).device == "box-1"
+
+
+async def test_renewals_that_prove_nothing_are_paced_by_address(secure: World, tmp_path: Path) -> None:
+    """Beyond its pace no signature is looked at, not even a good one; whoever may enrol is not held up by it."""
+    box, good = await inside(secure, "box-1"), await secret(secure)
+    async with calling(secure, tmp_path, unproven=Attempts(Pace(burst=3, every_s=600.0))) as stub:
+        for _ in range(3):
+            forged = renewing(replace(box, key=new_key()))
+            assert (await refusal(stub.Renew(forged, timeout=DEADLINE_S))).code() is Code.PERMISSION_DENIED
+        assert (await refusal(stub.Renew(renewing(box), timeout=DEADLINE_S))).code() is Code.RESOURCE_EXHAUSTED
+        await stub.Enroll(asking(good, "box-2"), timeout=DEADLINE_S)
+
+
+async def test_who_is_shut_out_holds_up_its_own_renewal_only(secure: World, tmp_path: Path) -> None:
+    """It has the key, so that each of its attempts asks the database: it is counted by its certificate."""
+    out, box = await inside(secure, "box-out"), await inside(secure, "box-1")
+    await standing.disable(secure, DeviceId("box-out"), "stolen")
+    async with calling(secure, tmp_path, renewals=Attempts(Pace(burst=2, every_s=600.0))) as stub:
+        codes = [(await refusal(stub.Renew(renewing(out), timeout=DEADLINE_S))).code() for _ in range(3)]
+        assert codes == [Code.PERMISSION_DENIED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED]
+        assert (await stub.Renew(renewing(box), timeout=DEADLINE_S)).device == "box-1"
 
 
 async def test_who_waited_may_try_again(secure: World, tmp_path: Path) -> None:
@@ -129,12 +173,26 @@ async def test_who_waited_may_try_again(secure: World, tmp_path: Path) -> None:
 
 
 async def test_who_succeeds_may_come_as_often_as_one_likes(secure: World, tmp_path: Path) -> None:
-    """A hundred boxes behind one address are no attack; nor is what can't be read, which is no guess."""
+    """A hundred boxes behind one address are no attack."""
     good = await secret(secure, uses=5)
     async with calling(secure, tmp_path, attempts=Attempts(Pace(burst=1, every_s=1e6))) as stub:
         for number in range(5):
             await stub.Enroll(asking(good, f"box-{number}"), timeout=DEADLINE_S)
-            assert (await refusal(stub.Enroll(asking(b""), timeout=DEADLINE_S))).code() is Code.INVALID_ARGUMENT
+
+
+async def test_what_cannot_be_read_is_paced_like_a_guess(secure: World, tmp_path: Path) -> None:
+    """It costs us a look: at a request, a chain of certificates, a name."""
+    good = await secret(secure)
+    async with calling(secure, tmp_path, attempts=Attempts(Pace(burst=1, every_s=600.0))) as stub:
+        nonsense = pb.EnrollRequest(secret=good, device="box-1", csr=b"no request")
+        assert (await refusal(stub.Enroll(nonsense, timeout=DEADLINE_S))).code() is Code.INVALID_ARGUMENT
+        assert (await refusal(stub.Enroll(asking(good), timeout=DEADLINE_S))).code() is Code.RESOURCE_EXHAUSTED
+    async with calling(secure, tmp_path, unproven=Attempts(Pace(burst=1, every_s=600.0))) as stub:
+        box = await inside(secure, "box-1")
+        odd = renewing(box)
+        odd.chain = b"no chain"
+        assert (await refusal(stub.Renew(odd, timeout=DEADLINE_S))).code() is Code.INVALID_ARGUMENT
+        assert (await refusal(stub.Renew(renewing(box), timeout=DEADLINE_S))).code() is Code.RESOURCE_EXHAUSTED
 
 
 async def test_too_many_at_once_are_sent_away_with_a_delay(secure: World, tmp_path: Path) -> None:

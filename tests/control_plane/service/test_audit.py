@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,12 @@ async def filled(store: Store, scratch: Path) -> World:
     return world
 
 
+async def known(world: World) -> World:
+    """Have the data directory know the log's first entry, as a start does."""
+    (first, *_) = await audit.list_entries(world, 0, 1)
+    return replace(world, settings=replace(world.settings, first_entry=first.digest))
+
+
 @pytest.mark.parametrize(
     ("statement", "found", "entries"),
     [
@@ -169,6 +176,42 @@ async def test_what_is_changed_behind_its_back_is_found(
         verdict = await audit.verify(world)
         assert found in verdict.problem
         assert verdict.entries == entries
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (
+            ["DELETE FROM audit", "UPDATE audit_head SET number = 0, digest = ''"],
+            "entry 1 is missing, and all after it",
+        ),
+        (["DELETE FROM audit", "DELETE FROM audit_head"], "entry 1 is missing, and all after it"),
+        (["DELETE FROM audit"], "entry 1 is missing"),
+    ],
+)
+async def test_a_log_that_was_emptied_is_found(url: str, tmp_path: Path, statements: list[str], found: str) -> None:
+    """Where the data directory knows what it began with, though its end be set back as well."""
+    async with open_store(url) as store:
+        world = await known(await filled(store, tmp_path))
+        assert (await audit.verify(world)).problem == ""
+        for statement in statements:
+            await meddle(url, statement)
+        verdict = await audit.verify(world)
+        assert found in verdict.problem
+        assert verdict.entries == 0
+
+
+async def test_a_log_that_was_made_anew_is_found(url: str, tmp_path: Path) -> None:
+    """Each of its entries may fit the one before: the first is not the one that the data directory knows."""
+    async with open_store(url) as store:
+        world = await known(await filled(store, tmp_path))
+        await meddle(url, "DELETE FROM audit")
+        await meddle(url, "UPDATE audit_head SET number = 0, digest = ''")
+        for run in await runs.list_runs(world):
+            await runs.pause(world, run.id)
+        verdict = await audit.verify(world)
+        assert "entry 1 was replaced: the data directory knows another one" in verdict.problem
+        assert verdict.entries == 0
 
 
 async def test_a_time_that_is_none_is_found(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from headwater_control.core.fleet import Beat
+from headwater_control.core.rollout import DeploymentState, RolloutState
 from headwater_control.core.runs import RunSpec
 from headwater_control.ports import Store, Transaction
 from headwater_control.service import devices, rollouts, runs
@@ -137,6 +138,35 @@ async def test_a_device_that_joins_a_rollout_as_it_tells_of_an_install_waits_for
             await replace(box, epoch=number + 2).register()  # without the label
 
 
+async def test_a_device_that_joins_a_rollout_as_it_is_cancelled_is_not_changed_unlocked(world: World) -> None:
+    """Else it and whoever holds the device would wait for each other. It is told right after."""
+    await Box(world, "first", {"site": "a"}).register()
+    late = await Box(world, "late").register()
+    begun = await rollouts.start(world, V1, SITE_A)
+    joining = replace(late, labels={"site": "a"}, epoch=2)
+    async with work(world) as unit:
+
+        async def join() -> None:  # after the rollout's devices were read, before they are locked
+            await joining.register()
+            await unit.tx.devices.get(late.id, lock=True)
+
+        watched = Watched(world.store, join)
+        cancelling = asyncio.create_task(rollouts.cancel(replace(world, store=watched), begun.id), name="test.cancel")
+
+        async def is_cancelled() -> bool:
+            async with world.store.read() as tx:
+                found = await tx.rollouts.get(begun.id)
+            return found is not None and found.state is RolloutState.CANCELLED
+
+        async with asyncio.timeout(LOCK_WAIT_S):
+            while not await is_cancelled():  # noqa: ASYNC110 (a state in the database)
+                await asyncio.sleep(0.01)
+    await cancelling
+    async with world.store.read() as tx:
+        states = {record.device: record.state for record in await tx.rollouts.deployments(begun.id)}
+    assert states == {"first": DeploymentState.SUPERSEDED, "late": DeploymentState.SUPERSEDED}
+
+
 async def test_a_task_that_is_given_while_a_device_and_the_database_agree_is_not_hidden(world: World) -> None:
     """The answer has it, or the device is told less than the database counts, and its next heartbeat rings it."""
     watched = Watched(world.store)
@@ -161,9 +191,10 @@ async def test_a_task_that_is_given_while_a_device_and_the_database_agree_is_not
 
 @dataclass
 class Watched:
-    """A store that tells when somebody is about to lock devices."""
+    """A store that tells when somebody is about to lock devices; the first time it does something else before."""
 
     store: Store
+    before: Callable[[], Awaitable[object]] | None = None
     locks: asyncio.Event = field(default_factory=asyncio.Event)
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:
@@ -181,6 +212,9 @@ class Watched:
     def _telling(self, read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def told(*what: object, lock: bool = False) -> object:
             if lock:
+                first, self.before = self.before, None
+                if first is not None:
+                    await first()
                 self.locks.set()
             return await (read(*what, lock=True) if lock else read(*what))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from headwater_control.core.rollout import RolloutState
 from headwater_control.core.runs import RoundState, RunSpec, RunState
-from headwater_control.ports import Assign, MergeJob, OffloadFailed, Ring, Unusable
+from headwater_control.ports import GRACE_S, Assign, MergeJob, Missing, OffloadFailed, Ring, Unusable
 from headwater_control.service import devices, rollouts, runs
 from headwater_control.service.coordinator import HEAL_EVERY_S, Coordinator
 from headwater_control.service.runs import RunView
 from headwater_control.service.world import World
-from headwater_wire.ids import ModelName, RolloutId, RunId, VersionId
-from headwater_wire.messages import DeploymentReport, Evaluated, TaskReport
+from headwater_wire.ids import Digest, ModelName, RolloutId, RunId, VersionId
+from headwater_wire.messages import Blob, DeploymentReport, Evaluated, TaskReport
 
 from tests.control_plane.service.coordinating import coordinating
 from tests.fakes.clock import FakeClock, settle
@@ -232,14 +232,56 @@ async def test_its_start_rings_who_is_behind_and_clears_the_work_folder(world: W
 async def test_what_nobody_needs_is_swept_every_hour(world: World, clock: FakeClock) -> None:
     """Not only at the start: broken uploads and failed deletions must not fill the disk of one that runs for years."""
     assert isinstance(world.blobs, MemoryBlobs)
+    orphan = await world.blobs.put(b"an upload that its device gave up")
     async with coordinating(world):
-        orphan = await world.blobs.put(b"an upload that its device gave up")
-        world.blobs.age(orphan.digest, 2 * HEAL_EVERY_S)
+        world.blobs.now_s += HEAL_EVERY_S
         await clock.advance(HEAL_EVERY_S - 60)
         assert await world.blobs.size(orphan.digest)
         await clock.advance(120)
         await settle()
         assert await world.blobs.size(orphan.digest) is None
+
+
+async def test_a_database_that_names_what_is_not_there_has_nothing_swept(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flipped bit in a row's digest must not cost the sound blob: what to do is told, and nothing deleted."""
+    assert isinstance(world.blobs, MemoryBlobs)
+    sound = await world.blobs.put(b"a version's parameters")
+    flipped = Digest(f"{int(sound.digest[0], 16) ^ 1:x}{sound.digest[1:]}")
+    async with world.store.write() as tx:
+        row = Blob(flipped, sound.size)
+        await tx.models.add_version(MODEL, row, parent=None, run=None, round_number=None, at=clock.now())
+    async with coordinating(world):
+        world.blobs.now_s += HEAL_EVERY_S
+        await clock.advance(HEAL_EVERY_S + 60)
+        await settle()
+    assert await world.blobs.size(sound.digest) == sound.size
+    (first, *_) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"copy blobs/objects/{flipped[:2]}/{flipped} from a backup" in first.getMessage()
+
+
+class Merging(MemoryBlobs):
+    """Blobs of which a delta was merged, and deleted, between the look at the database and the first sweep."""
+
+    sweeps = 0
+
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Miss it once."""
+        self.sweeps += 1
+        if self.sweeps == 1:
+            raise Missing(frozenset({Digest("d" * 64)}))
+        return await super().sweep(live, grace_s)
+
+
+async def test_a_delta_that_is_merged_while_the_database_is_read_is_not_missed(
+    clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is missing in one look only was deleted by ourselves: the next one sweeps."""
+    blobs = Merging(tmp_path)
+    async with coordinating(fake_world(tmp_path, clock=clock, blobs=blobs)):
+        assert blobs.sweeps == 2
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_it_settles_rollouts(world: World) -> None:

@@ -10,7 +10,7 @@ from headwater_control.service.world import World
 from headwater_wire import digests
 from headwater_wire.errors import DigestMismatch
 from headwater_wire.ids import Digest, TaskId
-from headwater_wire.messages import Receipt, ReceiptKind, Task
+from headwater_wire.messages import Evaluated, Receipt, ReceiptKind, Task, TaskReport
 
 from tests.control_plane.service.driver import step
 from tests.fakes.memory_blobs import MemoryBlobs
@@ -129,6 +129,19 @@ async def test_a_delta_where_a_score_was_asked_is_refused(world: World) -> None:
     score = (await box.sync()).tasks[0]
     assert not score.plan.train
     assert "only a score" in (await box.upload(score)).reason
+
+
+async def test_no_delta_is_acknowledged_for_a_task_that_has_told_its_score(world: World) -> None:
+    """Whoever offers one then has nothing of it on our disk: a receipt must not say so."""
+    box, task = await asked(world)
+    await box.upload(task)
+    await step(world, task.run)
+    score = (await box.sync()).tasks[0]
+    await box.sync(TaskReport(score.id, Evaluated(METRICS)))
+    assert (await stored(world, score)).state is TaskState.SUCCEEDED
+    assert await box.upload(score) == Receipt(
+        ReceiptKind.REFUSED, reason="it offered a delta where only a score was asked for"
+    )
 
 
 async def test_damaged_bytes_leave_the_task_open(world: World) -> None:

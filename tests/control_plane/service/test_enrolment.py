@@ -1,58 +1,36 @@
-"""How a box gets its certificate, and a new one in time: the rules, and what the audit log tells."""
+"""How a box gets its certificate: the rules, and what the audit log tells."""
 
 import asyncio
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from headwater_control.core.audit import Caller, Entry
 from headwater_control.core.authority import Principal, Role
-from headwater_control.core.identity import A_DAY, GRACE, Certificate, Standing
+from headwater_control.core.identity import A_DAY, Standing
+from headwater_control.ports import Issued, Issuer
 from headwater_control.service import audit, enrolment, standing
 from headwater_control.service.authority import acting
 from headwater_control.service.caller import calling
-from headwater_control.service.errors import Conflict, Forbidden, Invalid, ServiceError
+from headwater_control.service.errors import Conflict, Forbidden, Invalid
 from headwater_control.service.world import World
-from headwater_wire import signing
 from headwater_wire.errors import Malformed, WireError
 from headwater_wire.ids import DeviceId
 
+from tests.control_plane.service.enrolling import BOX, HOUR, NORTH, clock, invited, known
 from tests.fakes.clock import FakeClock
 from tests.fakes.stranger import Stranger
 from tests.fakes.world import Box, fake_world
 from tests.support import stores
 from tests.support.requests import new_key, request
 
-BOX = DeviceId("box-1")
-HOUR = timedelta(hours=1)
-NORTH = {"site": "north"}
-
-
-def clock(world: World) -> FakeClock:
-    """Give the world's clock."""
-    assert isinstance(world.clock, FakeClock)
-    return world.clock
-
-
-async def invited(world: World, **how: Any) -> bytes:
-    """Make an invitation; give its secret."""
-    return (await enrolment.invite(world, ttl=how.pop("ttl", HOUR), **how))[1]
-
 
 async def entries(world: World) -> list[Entry]:
     """List what the audit log tells of devices."""
     return [entry for entry in await audit.list_entries(world, None, 100) if entry.action.startswith("device.")]
-
-
-async def known(world: World, device: DeviceId = BOX) -> tuple[Standing | None, tuple[Certificate, ...]]:
-    """Read what is known of a device."""
-    async with world.store.read() as tx:
-        return await tx.members.standing(device), await tx.members.certificates(device)
 
 
 async def test_a_box_comes_in_by_an_invitation(world: World) -> None:
@@ -299,83 +277,41 @@ async def test_nobody_invites_beyond_their_reach(world: World) -> None:
 # Renewal
 
 
-@pytest.mark.parametrize("days", [0, 45, 89, 91, 90 + 364])
-async def test_a_certificate_is_renewed_by_its_key(world: World, days: int) -> None:
-    """At any age until a year after its end; the new one is for the same device and key, the old one stays good."""
-    box = Stranger(world)
-    first = await box.enroll(await invited(world))
-    await clock(world).advance(days * 86_400.0)
-    second = (await box.renew()).record
-    assert (second.device, second.key, second.invite) == (BOX, first.record.key, "")
-    assert second.ends == clock(world).now() + timedelta(days=90)
-    found = (await known(world))[1]
-    assert {one.serial for one in found} == {first.record.serial, second.serial}
-    assert {one.revoked_at for one in found} == {None}
+class Counting:
+    """An issuer that counts what it is asked for."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._issuer, name)
+
+    def device(self, device: DeviceId, csr: bytes, now: datetime) -> Issued:
+        """Issue, and count."""
+        self.asked += 1
+        return self._issuer.device(device, csr, now)
 
 
-async def test_after_the_grace_a_box_enrols_anew(world: World) -> None:
-    """The refusal says so."""
-    box = Stranger(world)
-    await box.enroll(await invited(world))
-    await clock(world).advance((timedelta(days=90, seconds=1) + GRACE).total_seconds())
-    with pytest.raises(Forbidden, match="enrol this box again, with a new invitation"):
-        await box.renew()
-
-
-async def test_a_disabled_box_is_not_renewed_until_it_is_enabled(world: World) -> None:
-    """And is told why."""
-    box = Stranger(world)
-    await box.enroll(await invited(world))
-    await standing.disable(world, BOX, "stolen")
-    with pytest.raises(Forbidden, match="box-1 is disabled: stolen"):
-        await box.renew()
-    await standing.enable(world, BOX)
-    await box.renew()
-
-
-async def test_a_renewal_takes_the_key_a_fresh_nonce_of_ours_and_a_certificate_of_ours(
-    world: World, tmp_path: Path
-) -> None:
-    """Each of them wrong alone is refused, and nothing is issued."""
-    box = Stranger(world)
-    await box.enroll(await invited(world))
-    good = box.renewal()
-    foreign = Stranger(fake_world(tmp_path / "other"))
-    await foreign.enroll((await enrolment.invite(foreign.world, ttl=HOUR))[1])
-    for bad in (
-        box.renewal(b""),
-        box.renewal(foreign.world.nonces.new(clock(world).now())),
-        replace(good, signature=b""),
-        replace(good, nonce=world.nonces.new(clock(world).now())),
-        replace(good, csr=request()),
-        replace(Stranger(world).renewal(), chain=box.chain),
-        replace(good, chain=foreign.chain),
-        foreign.renewal(world.nonces.new(clock(world).now())),
-        replace(good, chain=b"rust"),
-    ):
-        with pytest.raises((ServiceError, WireError)):
-            await enrolment.renew(world, bad)
-    await clock(world).advance(60)
-    with pytest.raises(Forbidden, match="too old"):
-        await enrolment.renew(world, good)
-    assert len((await known(world))[1]) == 1
-
-
-async def test_a_key_cannot_be_changed_by_a_renewal(world: World) -> None:
-    """A request for another key is refused though the certificate's key has signed it."""
-    box = Stranger(world)
-    await box.enroll(await invited(world))
-    nonce, csr = world.nonces.new(clock(world).now()), request(new_key())
-    signature = box.key.sign(signing.renewal(nonce, csr), ec.ECDSA(hashes.SHA256()))
-    with pytest.raises(Forbidden, match="same key"):
-        await enrolment.renew(world, enrolment.Renewal(box.chain, csr, nonce, signature))
-
-
-async def test_a_box_enrolled_after_the_backup_that_was_restored_is_renewed(world: World, tmp_path: Path) -> None:
-    """The database does not know it, the authority does: from then on it has a standing."""
-    box = Stranger(world)
-    await box.enroll(await invited(world))
-    restored = fake_world(tmp_path / "restored")
-    box.world = replace(restored, issuer=world.issuer)
-    issued = await box.renew()
-    assert await known(box.world) == (Standing(BOX, clock(box.world).now()), (issued.record,))
+async def test_nobody_who_is_refused_is_issued_anything(world: World) -> None:
+    """A certificate may be another machine's work: neither a dead invitation nor a box that is out sets it going."""
+    counting = Counting(world.issuer)
+    counted = replace(world, issuer=counting)
+    secret = await invited(counted)
+    stranger = Stranger(counted)
+    await stranger.enroll(secret)
+    assert counting.asked == 1
+    with pytest.raises(Forbidden):
+        await Stranger(counted, DeviceId("box-2")).enroll(secret)
+    with pytest.raises(Forbidden):
+        await Stranger(counted).enroll(await invited(counted))  # there is such a box already
+    assert counting.asked == 1
+    for _ in range(A_DAY - 1):
+        await stranger.renew()
+    with pytest.raises(Conflict):
+        await stranger.renew()
+    assert counting.asked == A_DAY
+    await standing.disable(counted, BOX, "stolen")
+    with pytest.raises(Forbidden):
+        await stranger.renew()
+    assert counting.asked == A_DAY

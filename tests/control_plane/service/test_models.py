@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from headwater_control.service import models
+from headwater_control.service.bundles import ensure_bundle
 from headwater_control.service.errors import Conflict, Invalid, NotFound
+from headwater_control.service.lookup import read_manifest
 from headwater_control.service.world import World
 from headwater_wire.ids import VersionId
 
 from tests.fakes.offload import BAD, FakeOffload
-from tests.fakes.world import read_blob
+from tests.fakes.world import flip, read_blob
 
 
 def written(path: Path, data: bytes) -> Path:
@@ -68,3 +70,35 @@ async def test_a_release_is_composed_once(world: World) -> None:
     assert await read_blob(world, first.onnx) == b"a graph\nimported\n"
     with pytest.raises(NotFound, match="there is no version 'digits-9'"):
         await models.release(world, VersionId("digits-9"))
+
+
+@pytest.mark.parametrize("part", ["bundle", "graph", "version"])
+async def test_a_flipped_bit_is_composed_into_no_release(world: World, part: str) -> None:
+    """It would be released under a digest of its own, and believed by every box; once it is back, all goes on."""
+    model, version = await models.show_model(world, "digits"), await models.show_version(world, VersionId("digits-1"))
+    blob = {"bundle": model.bundle, "graph": model.graph, "version": version.parameters}[part]
+    whole = flip(world, blob)
+    named = {
+        "bundle": "the bundle of model digits",
+        "graph": "the graph of model digits",
+        "version": "version digits-1",
+    }
+    with pytest.raises(Conflict, match=f"the control plane's disk has damaged or lost {named[part]}: look after that"):
+        await models.release(world, version.id)
+    await world.blobs.put(whole)
+    assert (await models.release(world, version.id)).onnx.size
+
+
+async def test_a_damaged_bundle_takes_no_parameters_and_is_not_read(world: World, tmp_path: Path) -> None:
+    """Neither to say what an import must have, nor to compile another way of training, nor to say who can train."""
+    model = await models.show_model(world, "digits")
+    flip(world, model.bundle)
+    with pytest.raises(Conflict, match="damaged or lost the bundle of model digits"):
+        await models.import_version(world, "digits", written(tmp_path / "w.npz", b"retrained\n"))
+    with pytest.raises(Conflict, match="damaged or lost the bundle of model digits"):
+        await ensure_bundle(world, model, "adam")
+    with pytest.raises(Conflict, match="damaged or lost the bundle of model digits"):
+        await read_manifest(world.blobs, model)
+    await world.blobs.delete(model.bundle.digest)
+    with pytest.raises(Conflict, match="damaged or lost the bundle of model digits"):
+        await read_manifest(world.blobs, model)

@@ -1,5 +1,6 @@
 """A run from its start to its end, and each way it can go otherwise."""
 
+import pytest
 from headwater_control.core.rounds import Ask, AskMore, Close, Decision, Merge
 from headwater_control.core.runs import RoundState, RunSpec, RunState, TaskState
 from headwater_control.ports import Assign, Withdraw
@@ -13,7 +14,7 @@ from tests.control_plane.service.driver import step
 from tests.fakes.clock import FakeClock
 from tests.fakes.memory_blobs import MemoryBlobs
 from tests.fakes.publisher import FakePublisher
-from tests.fakes.world import MODEL, Box, read_blob
+from tests.fakes.world import MODEL, Box, flip, read_blob
 
 
 async def fleet(world: World, count: int) -> list[Box]:
@@ -58,6 +59,48 @@ async def test_a_run_merges_every_round_and_scores_the_last_version(world: World
     assert sorted(lines) == sorted(["imported", *(f"10 box-{box} {number}" for number in (1, 2) for box in (1, 2, 3))])
     metrics = view.rounds[0].metrics
     assert (metrics.reported, metrics.examples, metrics.holdout_accuracy) == (3, 30, 0.75)
+
+
+@pytest.mark.parametrize("part", ["base", "bundle"])
+async def test_a_round_asks_nobody_to_fetch_what_is_damaged(world: World, part: str) -> None:
+    """Each of them would fetch it over and over: the run has failed, at once, and says which disk to look after."""
+    await fleet(world, 3)
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=9))
+    async with world.store.read() as tx:
+        version, bundle = await tx.models.version(run.version), await tx.bundles.get(MODEL, "sgd")
+    assert version is not None and bundle is not None
+    flip(world, version.parameters if part == "base" else bundle.files[-1])
+    await step(world, run.id)
+    view = await runs.show_run(world, run.id)
+    what = "version digits-1" if part == "base" else "the bundle of model digits"
+    reason = f"the control plane's disk has damaged or lost {what}: look after that disk"
+    assert (view.run.state, view.run.reason) == (RunState.FAILED, reason)
+    assert view.run.ended_at == world.clock.now()
+    (entry,) = view.rounds
+    assert (entry.round.state, entry.round.reason, entry.tasks) == (RoundState.ABANDONED, reason, ())
+    assert not [sent for sent in publisher_of(world).sent if isinstance(sent, Assign)]
+
+
+async def test_a_version_that_is_damaged_between_two_rounds_is_met_by_the_second(world: World) -> None:
+    """It is looked at for each round: what was sound when it was merged need not be so later."""
+    boxes = await fleet(world, 2)
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=9))
+    await step(world, run.id)
+    for box in boxes:
+        await box.work()
+    for box in boxes:  # nobody is there to be asked for the next round
+        await devices.presence(world, box.id, False, 1, 2)
+    await step(world, run.id)
+    async with world.store.read() as tx:
+        version = await tx.models.version(VersionId("digits-2"))
+    assert version is not None
+    flip(world, version.parameters)
+    for box in boxes:
+        await devices.presence(world, box.id, True, 2, 1)
+    await step(world, run.id)
+    view = await runs.show_run(world, run.id)
+    assert (view.run.state, view.run.version) == (RunState.FAILED, "digits-2")
+    assert "damaged or lost version digits-2" in view.run.reason
 
 
 async def test_deltas_are_folded_in_the_order_of_selection(world: World) -> None:

@@ -3,9 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
+from headwater_agent.core import shares
+
 Rows = npt.NDArray[np.intp]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth, volume 3, 6.4, Fibonacci hashing
+_GOLDEN = np.uint64(shares.GOLDEN)
 
 
 def split(count: int, holdout: float) -> tuple[Rows, Rows]:

@@ -75,8 +75,9 @@ class Dialogue:
         else:
             sender = session.client_id
             message = Message.of(packet.topic, packet.payload, packet.qos, packet.properties, sender=sender, now=now)
-            if not self._router.publish(message, now):
-                reason = Reason.NO_MATCHING_SUBSCRIBERS
+            reason = self._router.publish(message, now)
+            if reason == Reason.QUOTA_EXCEEDED:
+                link.rest()
         if packet.qos:
             link.send(Puback(packet.packet_id, reason))
 

@@ -18,7 +18,7 @@ from headwater_control.edges.broker.roster import Roster
 from headwater_control.edges.broker.router import Router
 from headwater_control.edges.broker.session import Session
 from headwater_control.edges.broker.tally import Tally
-from headwater_control.edges.broker.terms import Authenticate, Authorize, Credentials, negotiate
+from headwater_control.edges.broker.terms import Authenticate, Authorize, Bounded, Credentials, negotiate
 
 _KEEP_ALIVE_FACTOR = 1.5  # [MQTT-3.1.2-22]
 
@@ -39,6 +39,14 @@ class Close:
     at_once: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Read nothing from the connection for so long: it sends more than is taken. Its deadlines run on."""
+
+    link: LinkId
+    seconds: float
+
+
 class Wait(Enum):
     """What a connection has a deadline for."""
 
@@ -51,7 +59,13 @@ class Exchange:
     """All connections, sessions and subscriptions of one broker."""
 
     def __init__(
-        self, limits: Limits, *, authorize: Authorize, authenticate: Authenticate, new_id: Callable[[], str]
+        self,
+        limits: Limits,
+        *,
+        authorize: Authorize,
+        authenticate: Authenticate,
+        bounded: Bounded,
+        new_id: Callable[[], str],
     ) -> None:
         self.tally = Tally()
         self._limits = limits
@@ -59,7 +73,7 @@ class Exchange:
         self._authenticate = authenticate
         self._new_id = new_id
         self._budget = Budget(limits.queued_bytes)
-        self._router = Router(limits, self._budget, self.tally)
+        self._router = Router(limits, self._budget, self.tally, bounded)
         self._roster = Roster(limits, self._router, self._budget, self.tally, self._may_publish)
         self._dialogue = Dialogue(limits, self._router, self.tally, authorize)
         self._links: dict[LinkId, Link] = {}
@@ -155,7 +169,8 @@ class Exchange:
         self._roster.advance(now)
 
     def expel(self, client_id: str, now: float) -> None:
-        """End a client's connection and its session, whose will is published."""
+        """End a client's connection and its session, whose will is published, and let go what it left waiting."""
+        self._router.forget_sender(client_id)
         session = self._roster.get(client_id)
         if session is None:
             return
@@ -176,7 +191,7 @@ class Exchange:
 
     # ── what follows ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def take(self, now: float) -> list[Write | Close]:
+    def take(self, now: float) -> list[Write | Rest | Close]:
         """Hand over what to do. Who kept up with what was handed over the last time gets more."""
         for link in self._full:
             if link.open and (session := self._session(link)) is not None:
@@ -184,10 +199,13 @@ class Exchange:
         dirty = list(self._dirty.values())
         self._dirty.clear()
         self._full = [link for link in dirty if link.full]
-        commands: list[Write | Close] = []
+        commands: list[Write | Rest | Close] = []
         for link in dirty:
             if data := link.take():
                 commands.append(Write(link.id, data))
+            if link.resting:
+                commands.append(Rest(link.id, self._limits.rest_s))
+                link.resting = False
             if link.closing:
                 commands.append(Close(link.id, at_once=link.paused))
         return commands

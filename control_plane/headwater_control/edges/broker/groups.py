@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from headwater_control.edges.broker.mailbox import Mailbox
 from headwater_control.edges.broker.message import Message, Parcel
 from headwater_control.edges.broker.session import Session
+from headwater_control.edges.broker.shares import Shares
+from headwater_control.edges.broker.tally import Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,15 @@ class Membership:
 
 
 class Group:
-    """Members take turns. What has not been sent yet belongs to the group, so a member that goes takes none along."""
+    """Members take turns. What has not been sent yet belongs to the group, so a member that goes takes none along.
 
-    def __init__(self, backlog: Mailbox) -> None:
+    Of a publisher that has its share in it what is new is dropped, and it isn't read for a moment. Not to read it until
+    something is taken would leave unread, for as long, that it lives or leaves.
+    """
+
+    def __init__(self, backlog: Mailbox, shares: Shares) -> None:
         self.backlog = backlog
+        self.shares = shares
         self._members: dict[str, Membership] = {}  # in the order of their turns
 
     def __bool__(self) -> bool:
@@ -42,12 +49,19 @@ class Group:
         """List the members, next turn first."""
         return iter(self._members.values())
 
-    def publish(self, message: Message, now: float) -> None:
-        """Pass a message on, or keep it for whoever can take it first; QoS 0 is not kept for absent members."""
+    def publish(self, message: Message, now: float) -> bool:
+        """Pass a message on, or keep it for whoever can take it first; QoS 0 is not kept for absent members.
+
+        Say False if its publisher has its share already.
+        """
+        if not self.shares.admit(message, now):
+            self.backlog.lose(Drop.SHARE_FULL, message.sender)
+            return False
         if not self.backlog and (member := self._turn()) is not None:
             self._give(message, member, now)
         elif self._keeps(message.qos) and self.backlog.put(Parcel(message, message.qos, (), self), now):
             self.serve(now)
+        return True
 
     def serve(self, now: float) -> None:
         """Hand out the backlog for as long as a member can take more."""

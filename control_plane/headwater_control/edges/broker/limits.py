@@ -17,7 +17,10 @@ class Limits:
     queue_bytes: int = 4_194_304
     shared_queue_messages: int = 100_000  # waiting for one $share group
     shared_queue_bytes: int = 67_108_864
+    share_messages: int = 64  # of one publisher, not taken yet: a box that comes back sends five; four fill a window
+    share_bytes: int = 262_144  # likewise: with as many, 256 publishers fill the group's queue
     queued_bytes: int = 268_435_456  # waiting for all sessions and groups together
+    rest_s: float = 1.0  # for which a publisher beyond its share is not read: its flood costs no time either
     subscriptions: int = 100  # of one session
     topic_levels: int = 64
     client_id_bytes: int = 256

@@ -29,6 +29,7 @@ class Link:
         self.maximum_packet_bytes: int | None = None
         self.paused = False
         self.closing = False
+        self.resting = False  # its owner is to be told not to read it for a moment
         self._burst_bytes = burst_bytes
         self._dirty = dirty
         self._tally = tally
@@ -55,6 +56,11 @@ class Link:
             return
         self._pending.append(data)
         self._pending_bytes += len(data)
+        self._dirty[self.id] = self
+
+    def rest(self) -> None:
+        """Ask for not being read for a moment, once what was read in this turn is handled."""
+        self.resting = True
         self._dirty[self.id] = self
 
     def close(self) -> None:

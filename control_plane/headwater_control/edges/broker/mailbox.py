@@ -1,10 +1,10 @@
 """Messages that wait: a queue bounded in number and bytes, of which QoS 0 is given up first."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from headwater_control.edges.broker.message import Parcel
+from headwater_control.edges.broker.message import Message, Parcel
 from headwater_control.edges.broker.tally import Drop, Tally
 
 
@@ -18,6 +18,18 @@ class Budget:
     def has_room(self, size_bytes: int) -> bool:
         """Say whether so many bytes more may be held."""
         return self.used_bytes + size_bytes <= self.limit_bytes
+
+    def hold(self, parcel: Parcel) -> None:
+        """Count a parcel in, for its publisher too if it is one of a shared subscription."""
+        self.used_bytes += parcel.message.size_bytes
+        if parcel.group is not None:
+            parcel.group.shares.add(parcel.message)
+
+    def release(self, parcel: Parcel) -> None:
+        """Count it out."""
+        self.used_bytes -= parcel.message.size_bytes
+        if parcel.group is not None:
+            parcel.group.shares.remove(parcel.message)
 
 
 class Mailbox:
@@ -83,6 +95,10 @@ class Mailbox:
             self._out(parcel)
         self._queues[0].clear()
 
+    def forget_sender(self, sender: str) -> None:
+        """Let go what one publisher sent."""
+        self._sift(lambda message: message.sender != sender)
+
     def clear(self) -> None:
         """Let go everything."""
         for queue in self._queues:
@@ -90,10 +106,10 @@ class Mailbox:
                 self._out(parcel)
             queue.clear()
 
-    def lose(self, why: Drop) -> None:
-        """Count a message of this owner's that is lost."""
+    def lose(self, why: Drop, whose: str = "") -> None:
+        """Count a message that is lost, by the owner's fault unless it is told whose."""
         self._dropped += 1
-        self._tally.drop(self._owner, why, self._dropped)
+        self._tally.drop(whose or self._owner, why, self._dropped)
 
     def __iter__(self) -> Iterator[Parcel]:
         return (parcel for _, parcel in sorted((*self._queues[0], *self._queues[1]), key=lambda entry: entry[0]))
@@ -105,24 +121,29 @@ class Mailbox:
         return None if self._budget.has_room(size) else Drop.BROKER_FULL
 
     def _purge(self, now: float) -> None:
-        self._soonest_expiry = float("inf")
+        for _ in range(self._sift(lambda message: not message.expired(now))):
+            self.lose(Drop.EXPIRED)
+        self._soonest_expiry = min((parcel.message.expires_at or float("inf") for parcel in self), default=float("inf"))
+
+    def _sift(self, wanted: Callable[[Message], bool]) -> int:
+        """Let go what is not wanted; say how many those are."""
+        before = len(self)
         for queue in self._queues:
-            kept = [entry for entry in queue if not entry[1].message.expired(now)]
-            for _, parcel in queue:
-                if parcel.message.expired(now):
-                    self._out(parcel)
-                    self.lose(Drop.EXPIRED)
+            entries = tuple(queue)
             queue.clear()
-            queue.extend(kept)
-            for _, parcel in kept:
-                self._soonest_expiry = min(self._soonest_expiry, parcel.message.expires_at or float("inf"))
+            for entry in entries:
+                if wanted(entry[1].message):
+                    queue.append(entry)
+                else:
+                    self._out(entry[1])
+        return before - len(self)
 
     def _in(self, parcel: Parcel) -> None:
         self._bytes += parcel.message.size_bytes
-        self._budget.used_bytes += parcel.message.size_bytes
+        self._budget.hold(parcel)
         if parcel.message.expires_at is not None:
             self._soonest_expiry = min(self._soonest_expiry, parcel.message.expires_at)
 
     def _out(self, parcel: Parcel) -> None:
         self._bytes -= parcel.message.size_bytes
-        self._budget.used_bytes -= parcel.message.size_bytes
+        self._budget.release(parcel)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import cast
 
-from headwater_control.edges.broker.exchange import Close, Exchange, Write
+from headwater_control.edges.broker.exchange import Close, Exchange, Rest, Write
 from headwater_control.edges.broker.framing import Decoder
 from headwater_control.edges.broker.limits import Limits
 from headwater_control.edges.broker.link import LinkId
@@ -18,7 +18,7 @@ from headwater_control.edges.broker.packets import Packet
 from headwater_control.edges.broker.reasons import BadPacket
 from headwater_control.edges.broker.reception import reception
 from headwater_control.edges.broker.tally import Remark, Tally
-from headwater_control.edges.broker.terms import Authenticate, Authorize, allow_all, welcome_all
+from headwater_control.edges.broker.terms import Authenticate, Authorize, Bounded, allow_all, bound_all, welcome_all
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Broker:
         return self._exchange.queued_bytes
 
     def expel(self, client_id: str) -> None:
-        """End a client's connection and its session, for who may not be here any more."""
+        """End a client's connection and session, and what of it waits, for who may not be here any more."""
         self._exchange.expel(client_id, self._loop.time())
         self._turn()
 
@@ -99,6 +99,8 @@ class Broker:
                     match command:
                         case Write(_, data):
                             connection.transport.write(data)
+                        case Rest(_, seconds):
+                            connection.rest(seconds)
                         case Close(_, at_once):
                             connection.close(at_once)
         finally:
@@ -161,6 +163,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._writing = True
         self._deaf = False  # nothing more is read after a violation
+        self._rest: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,8 +191,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deaf = True
-        if self._end is not None:
-            self._end.cancel()
+        for timer in (self._rest, self._end):
+            if timer is not None:
+                timer.cancel()
         self._broker._gone(self._link)
 
     def pause_writing(self) -> None:
@@ -202,6 +206,16 @@ class Connection(asyncio.Protocol):
         self._writing = True
         self._exchange.resumed(self._link, self._loop.time())
         self._broker._turn()
+        self._work()
+
+    def rest(self, seconds: float) -> None:
+        """Read nothing for so long, nor handle what was read."""
+        if self._rest is None:
+            self._rest = self._loop.call_later(seconds, self._rested)
+            self._read_or_not(ready=False)
+
+    def _rested(self) -> None:
+        self._rest = None
         self._work()
 
     def close(self, at_once: bool) -> None:
@@ -232,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def _work(self) -> None:
         """Handle what was read, but only so much in one turn; while there is more, or nobody reads, don't read on."""
-        if self._deaf or not self._writing:
+        if self._deaf or not self._writing or self._rest is not None:
             return
         packets: list[Packet] = []
         bad: BadPacket | None = None
@@ -253,7 +267,7 @@ class Connection(asyncio.Protocol):
         self._read_or_not(ready=not full)
 
     def _read_or_not(self, *, ready: bool) -> None:
-        wanted = ready and (self._writing or self._deaf)
+        wanted = ready and (self._deaf or (self._writing and self._rest is None))
         if wanted == self._reading or self.transport.is_closing():
             return
         self._reading = wanted
@@ -270,6 +284,7 @@ async def serve(
     *,
     authorize: Authorize = allow_all,
     authenticate: Authenticate = welcome_all,
+    bounded: Bounded = bound_all,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Broker]:
@@ -280,7 +295,9 @@ async def serve(
     The hooks are called on the event loop, so they must not wait. Raises `OSError` if the address can't be had.
     """
     limits = limits or Limits()
-    exchange = Exchange(limits, authorize=authorize, authenticate=authenticate, new_id=lambda: f"auto-{token_hex(8)}")
+    exchange = Exchange(
+        limits, authorize=authorize, authenticate=authenticate, bounded=bounded, new_id=lambda: f"auto-{token_hex(8)}"
+    )
     broker = Broker(exchange)
     try:
         async with reception(

@@ -76,7 +76,8 @@ class Session:
         if parcel is None:
             return False
         self._again_open.discard(packet_id)
-        self._account(-parcel.message.size_bytes)
+        self._flying_bytes -= parcel.message.size_bytes
+        self._budget.release(parcel)
         return True
 
     def end(self) -> Iterator[Parcel]:
@@ -119,7 +120,8 @@ class Session:
         if parcel.qos:
             packet_id = self._free_id()
             self._flying[packet_id] = parcel
-            self._account(parcel.message.size_bytes)
+            self._flying_bytes += parcel.message.size_bytes
+            self._budget.hold(parcel)
         assert self.link is not None
         self._write(self.link, parcel, packet_id, now)
 
@@ -138,7 +140,3 @@ class Session:
             self._last_id = self._last_id % _PACKET_IDS + 1
             if self._last_id not in self._flying:
                 return self._last_id
-
-    def _account(self, size_bytes: int) -> None:
-        self._flying_bytes += size_bytes
-        self._budget.used_bytes += size_bytes

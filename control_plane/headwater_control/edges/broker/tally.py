@@ -9,6 +9,7 @@ class Drop(Enum):
     """Why a message that had a subscriber was not delivered."""
 
     QUEUE_FULL = "the subscriber's queue is full"
+    SHARE_FULL = "its publisher's part of a shared subscription is full"
     BROKER_FULL = "the broker's queues together are full"
     EXPIRED = "its expiry interval passed"
     TOO_LARGE = "it exceeds the subscriber's maximum packet size"

@@ -25,10 +25,16 @@ class Credentials:
 
 Authorize = Callable[[str, Action, str], bool]  # (client id, action, topic or filter); it must not block
 Authenticate = Callable[[Credentials], bool]  # likewise
+Bounded = Callable[[str], bool]  # (client id): whether it may have only a share of what waits; likewise
 
 
 def allow_all(client_id: str, action: Action, topic: str) -> bool:
     """Authorize everything: for a broker whose every client is trusted."""
+    return True
+
+
+def bound_all(client_id: str) -> bool:
+    """Let nobody have more than a share of what waits in a shared subscription."""
     return True
 
 

@@ -1,5 +1,7 @@
 """Issues certificates, and judges those that are shown to it."""
 
+import ssl
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,14 +20,11 @@ from headwater_wire.names import CONTROL, device_uri
 from headwater_control.certificates import UNREADABLE, bearer
 from headwater_control.core.identity import Certificate
 from headwater_control.edges.ca import profiles
+from headwater_control.edges.ca.signer import BadAuthority, Signer
 from headwater_control.ports.issuer import Issued, NotOurs, Shown
 
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
-
-
-class BadAuthority(Exception):
-    """Files that make no certificate authority: the message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,28 @@ class Leaf:
 
     key: bytes = field(repr=False)  # PEM
     chain: bytes  # PEM, the root left out
+    issued_at: datetime
     ends: datetime
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Have a context show it: the standard library takes that from a file only, which is ours and gone at once."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.key + self.chain)
+            file.flush()
+            context.load_cert_chain(file.name)
+
+    def due(self, now: datetime) -> bool:
+        """Say whether half its life is over: time for the next one."""
+        return now >= self.issued_at + (self.ends - self.issued_at) / 2
 
 
 class Authority:
-    """Implements ports.Issuer. `issuer` is the certificate of `key`, directly beneath the root or the root itself."""
+    """Implements ports.Issuer. `signer` signs for `issuer`, which is directly beneath the root or the root itself.
 
-    def __init__(self, root: x509.Certificate, issuer: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        if issuer.public_key() != key.public_key():
-            raise BadAuthority("the CA's key is not the one of its certificate")
+    Whatever issues may ask another machine, and raise `CantIssue`.
+    """
+
+    def __init__(self, root: x509.Certificate, issuer: x509.Certificate, signer: Signer) -> None:
         try:
             if issuer != root:
                 issuer.verify_directly_issued_by(root)
@@ -50,7 +62,7 @@ class Authority:
             raise BadAuthority("the issuing certificate must be the root itself, or be issued by the root") from error
         self._root = root
         self._issuer = issuer
-        self._key = key
+        self._signer = signer
 
     @property
     def root_pem(self) -> bytes:
@@ -69,9 +81,9 @@ class Authority:
 
     def device(self, device: DeviceId, csr: bytes, now: datetime) -> Issued:
         """Issue a device's certificate for the key in a CSR (PKCS #10, DER), whatever else that says."""
-        key = _requested(csr)
+        request, key = _requested(csr)
         names = [x509.UniformResourceIdentifier(device_uri(device))]
-        made = profiles.leaf(self._issuer, self._key, key, device, names, now, server=False)
+        made = self._signer.leaf(request, profiles.wanted(self._issuer, device, names, now, server=False))
         record = Certificate(
             serial=f"{made.serial_number:x}",
             device=device,
@@ -83,7 +95,7 @@ class Authority:
 
     def key_of(self, csr: bytes) -> str:
         """Tell the SHA-256 of the key in a CSR; raise `Malformed`."""
-        return _fingerprint(_requested(csr))
+        return _fingerprint(_requested(csr)[1])
 
     def server(self, hosts: Sequence[str], now: datetime) -> Leaf:
         """Issue a certificate for a server that is reached under these names."""
@@ -128,24 +140,24 @@ class Authority:
             .issuer_name(self._issuer.subject)
             .last_update(now - profiles.BACK_DATED)
             .next_update(self._issuer.not_valid_after_utc)  # an expired list would lock every box out
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_ec(self._issuer)), critical=False)
             .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)  # RFC 5280, 5.2.3: it grows
         )
         for serial in sorted(serials):
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(now).build()
             )
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
+        return self._signer.revocations(builder).public_bytes(_PEM)
 
     def secret(self, purpose: str) -> str:
-        """Derive 128 bits (hex) that only those know who have the CA's key: each of them the same (HKDF, RFC 5869)."""
-        key = self._key.private_numbers().private_value.to_bytes(66, "big")  # P-521 has the longest
-        return HKDF(hashes.SHA256(), 16, None, b"headwater " + purpose.encode()).derive(key).hex()
+        """Derive 128 bits (hex) that only those know who may sign: each of them the same (HKDF, RFC 5869)."""
+        return HKDF(hashes.SHA256(), 16, None, b"headwater " + purpose.encode()).derive(self._signer.secret).hex()
 
     def _own(self, common: str, names: Sequence[x509.GeneralName], now: datetime, *, server: bool) -> Leaf:
         key = ec.generate_private_key(ec.SECP256R1())
-        made = profiles.leaf(self._issuer, self._key, key.public_key(), common[:64], names, now, server=server)
-        return Leaf(key_pem(key), self._chain(made), made.not_valid_after_utc)
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        made = self._signer.leaf(csr, profiles.wanted(self._issuer, common[:64], names, now, server=server))
+        return Leaf(key_pem(key), self._chain(made), now, made.not_valid_after_utc)
 
     def _chain(self, made: x509.Certificate) -> bytes:
         above = () if self._issuer == self._root else (self._issuer,)
@@ -164,17 +176,17 @@ def _first(chain: bytes) -> x509.Certificate:
         raise Malformed("that is no certificate in PEM") from error
 
 
-def _requested(csr: bytes) -> ec.EllipticCurvePublicKey:
+def _requested(csr: bytes) -> tuple[x509.CertificateSigningRequest, ec.EllipticCurvePublicKey]:
     try:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()
-        if not request.is_signature_valid:
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise Malformed("a device's key is a P-256 key")
+        if not request.is_signature_valid:  # only now: that of a DSA key may take a tenth of a second
             raise ValueError("its signature does not fit its key")
     except UNREADABLE as error:
         raise Malformed(f"that is no certificate signing request (PKCS #10, DER): {error}") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Malformed("a device's key is a P-256 key")
-    return key
+    return request, key
 
 
 def _ec(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:

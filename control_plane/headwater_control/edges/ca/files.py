@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from headwater_wire import durable
 
 from headwater_control.edges.ca import profiles
-from headwater_control.edges.ca.authority import Authority, BadAuthority, key_pem
+from headwater_control.edges.ca.authority import Authority, key_pem
+from headwater_control.edges.ca.signer import BadAuthority, KeySigner
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _LONGEST = 2  # what servers and boxes send is their own certificate and its issuer's
@@ -33,11 +34,18 @@ def embedded(folder: Path, now: datetime) -> Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         made = profiles.issuer(root, _key(root_key_file), key.public_key(), now)
         durable.write(issuing, key_pem(key) + _pem(made), private=True)
-    return Authority(root, _certificates(issuing)[0], _key(issuing))
+    issuer = _certificates(issuing)[0]
+    return Authority(root, issuer, KeySigner(issuer, _key(issuing)))
 
 
 def brought(chain: Path, key: Path, now: datetime) -> Authority:
     """Open an authority of the operator's: the issuing certificate and the root above it, and its key."""
+    issuer, root = brought_chain(chain, now)
+    return Authority(root, issuer, KeySigner(issuer, _key(key)))
+
+
+def brought_chain(chain: Path, now: datetime) -> tuple[x509.Certificate, x509.Certificate]:
+    """Read an issuing certificate and the root above it, or a root that issues itself."""
     certificates = _certificates(chain)
     if len(certificates) > _LONGEST:
         raise BadAuthority(
@@ -53,7 +61,7 @@ def brought(chain: Path, key: Path, now: datetime) -> Authority:
             raise BadAuthority(
                 f"{chain} holds a certificate that expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
             )
-    return Authority(root, certificates[0], _key(key))
+    return certificates[0], root
 
 
 def _may_issue(certificate: x509.Certificate) -> bool:

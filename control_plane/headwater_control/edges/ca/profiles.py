@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -35,25 +36,41 @@ def issuer(
     return _beneath(builder, above_key.public_key()).sign(above_key, hashes.SHA256())
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a certificate for a server, or for a client, is to say."""
+
+    common: str
+    names: tuple[x509.GeneralName, ...]
+    begins: datetime
+    ends: datetime
+    server: bool
+
+
+def wanted(
+    above: x509.Certificate, common: str, names: Sequence[x509.GeneralName], now: datetime, *, server: bool
+) -> Wanted:
+    """Say what a certificate beneath another one is to say."""
+    ends = min(now + LEAF_LIFE, above.not_valid_after_utc)
+    return Wanted(common, tuple(names), now - BACK_DATED, ends, server)
+
+
+def usage(*, server: bool) -> x509.ObjectIdentifier:
+    """Say what a certificate is for; never both, or a box could pass for a server of its own name."""
+    return ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+
+
 def leaf(
-    above: x509.Certificate,
-    above_key: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePublicKey,
-    common: str,
-    names: Sequence[x509.GeneralName],
-    now: datetime,
-    *,
-    server: bool,
+    above: x509.Certificate, above_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePublicKey, asked: Wanted
 ) -> x509.Certificate:
     """Make a certificate for a server, or for a client."""
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = (
-        _dated(name(common), key, now, min(LEAF_LIFE, above.not_valid_after_utc - now))
+        _dated(name(asked.common), key, asked.begins, asked.ends)
         .issuer_name(above.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage(server=asked.server)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(asked.names), critical=False)
     )
     return _beneath(builder, above_key.public_key()).sign(above_key, hashes.SHA256())
 
@@ -74,22 +91,22 @@ def _authority(
     subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta, *, path_length: int
 ) -> x509.CertificateBuilder:
     return (
-        _dated(subject, key, now, life)
+        _dated(subject, key, now - BACK_DATED, now + life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
     )
 
 
 def _dated(
-    subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, begins: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACK_DATED)
-        .not_valid_after(now + life)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 _CONNECTIONS = 10  # to PostgreSQL, for each replica
 _READERS = 4  # SQLite: each is a thread
 _WAL_KEPT_BYTES = 64 * 2**20  # SQLite: a larger log shrinks back to this at the next checkpoint
+_CACHE_KIB = 512  # of each connection, a quarter of the default: the kernel keeps what is read often, once for all
 
 
 class UnusableUrl(ValueError):
@@ -57,6 +59,12 @@ def make_private(url: URL) -> None:
     if url.get_backend_name() == "sqlite" and url.database is not None:
         with suppress(OSError):  # SQLite can't open it then, and says why
             os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def is_missing(url: URL) -> bool:
+    """Say whether there is no SQLite file, or one with nothing in it: to connect to it would make one."""
+    place = Path(url.database or "")
+    return url.get_backend_name() == "sqlite" and not (place.is_file() and place.stat().st_size)
 
 
 @asynccontextmanager
@@ -115,6 +123,7 @@ def _sqlite_engine(url: URL, wait_s: float, *, connections: int, begin: str, las
         "synchronous = FULL",  # under WAL, NORMAL may lose acknowledged commits at a power cut
         "foreign_keys = ON",
         f"journal_size_limit = {_WAL_KEPT_BYTES}",
+        f"cache_size = -{_CACHE_KIB}",
         last,
     )
 

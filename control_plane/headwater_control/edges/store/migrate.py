@@ -47,8 +47,15 @@ class OtherRevision(Exception):
         self.head = head
 
 
-async def migrate(url: URL, revision: str = "head") -> None:
-    """Run what is missing up to `revision`, in one transaction; raise `UnknownRevision`, or `Busy` if out of reach."""
+class NoTables(Exception):
+    """A database that is new, or empty, where one is expected that was served from before."""
+
+
+async def migrate(url: URL, revision: str = "head", *, begins: bool = True) -> None:
+    """Run what is missing up to `revision`, in one transaction; raise `UnknownRevision`, or `Busy` if out of reach.
+
+    Unless one may begin, a database without tables is left so: raise `NoTables`.
+    """
     on_sqlite = url.get_backend_name() == "sqlite"
     own = {"isolation_level": None, "timeout": _WAIT_S} if on_sqlite else {"timeout": _WAIT_S}
     engine = create_async_engine(url, poolclass=NullPool, connect_args=own)
@@ -56,6 +63,8 @@ async def migrate(url: URL, revision: str = "head") -> None:
         async with engine.connect() as connection:
             if on_sqlite:
                 await _log_ahead(connection)
+            if not begins and await connection.run_sync(_revision) is None:
+                raise NoTables
             await connection.run_sync(_on_sqlite if on_sqlite else _on_postgres, revision)
     except OSError as error:
         raise Busy(f"the database can't be reached: {error}") from error

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from headwater_control.edges.store.finished import finished
-from headwater_control.ports import AlreadyExists, Busy
+from headwater_control.ports import AlreadyExists, Busy, Damaged
 
 Values = Mapping[str, Any]
 Row = sa.Row[*tuple[Any, ...]]
@@ -21,6 +21,7 @@ Query = sa.Select[*tuple[Any, ...]]
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, resources, rolled back, locks, shut down
 _PASSING_PG = ("08", "40", "53", "55P03", "57")
 _PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
+_DAMAGED = ("XX001", "XX002", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
 class Rows:
@@ -100,7 +101,7 @@ def _upsert(table: sa.Table, *, on_postgres: bool) -> sa.Insert:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the port's errors: AlreadyExists, Busy, and KeyError for a row that refers to nothing."""
+    """Raise the port's errors: AlreadyExists, Busy, Damaged, and KeyError for a row that refers to nothing."""
     try:
         yield
     except IntegrityError as error:
@@ -112,6 +113,8 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated or _code(error).startswith((*_PASSING_PG, *_PASSING_SQLITE)):
             raise Busy(f"the database gave the transaction up, run it again: {error.orig}") from error
+        if _code(error).startswith(_DAMAGED):
+            raise Damaged(str(error.orig)) from error
         raise
     except PoolTimeout as error:
         raise Busy("every database connection is taken: run it again later, or allow more of them") from error

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 from headwater_wire.ids import Digest
@@ -13,14 +14,15 @@ from headwater_control.core.runs import RoundState
 from headwater_control.edges.store.audit import SqlAudit
 from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
-from headwater_control.edges.store.engines import Engines, make_private, opened, parsed
+from headwater_control.edges.store.engines import Engines, is_missing, make_private, opened, parsed
 from headwater_control.edges.store.finished import finished
 from headwater_control.edges.store.members import SqlInvites, SqlMembers
-from headwater_control.edges.store.migrate import migrate, require_current
+from headwater_control.edges.store.migrate import NoTables, migrate, require_current
 from headwater_control.edges.store.models import SqlModels
 from headwater_control.edges.store.rollouts import SqlRollouts
 from headwater_control.edges.store.rows import Rows, translated
 from headwater_control.edges.store.runs import SqlRuns
+from headwater_control.edges.store.soundness import check
 from headwater_control.edges.store.tasks import SqlTasks
 from headwater_control.edges.store.tokens import SqlTokens
 from headwater_control.ports import Busy
@@ -89,17 +91,27 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, wait_s: float = 10.0, migrates: bool = True) -> AsyncIterator[SqlStore]:
+async def open_store(
+    url: str, *, wait_s: float = 10.0, migrates: bool = True, begins: bool = True
+) -> AsyncIterator[SqlStore]:
     """Open `sqlite:///path` or `postgresql://…`, bring its tables up to date, and close it at the end.
 
     `wait_s` bounds every wait for a lock or a connection: then comes `Busy`.
     Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
     Unless it `migrates` it leaves the tables as they are, and raises `OtherRevision` if they are not up to date.
+    Unless one `begins` here it makes no database, and raises `NoTables` if there is none.
+    A SQLite file is looked through first: raises `Damaged`, having changed nothing.
     """
     where = parsed(url)
-    make_private(where)
+    if begins:
+        make_private(where)
+    elif is_missing(where):
+        raise NoTables
+    if where.get_backend_name() == "sqlite":
+        await asyncio.to_thread(check, Path(where.database or ""), wait_s)
     async with opened(where, wait_s) as engines:
-        await (migrate(engines.writing.url) if migrates else require_current(engines.reading))
+        with translated():
+            await (migrate(where, begins=begins) if migrates else require_current(engines.reading))
         yield SqlStore(engines)
 
 

@@ -152,7 +152,7 @@ class Round(RoundFacts):
 
 
 class RunDetail(Record):
-    """A run with its rounds, first to last."""
+    """A run with some of its rounds in a row, in their order; the first of all has the number 1."""
 
     run: Run
     rounds: list[Round]

@@ -8,7 +8,7 @@ from headwater_wire.ids import RunId, VersionId
 
 from headwater_control.core.runs import NEWEST, RunSpec, RunState
 from headwater_control.gates.http import run_schemas, schemas
-from headwater_control.gates.http.events import follow
+from headwater_control.gates.http.events import ENDED_AND_OPEN, FIRST_ROUNDS, follow
 from headwater_control.gates.http.needs import OPERATOR, VIEWER
 from headwater_control.gates.http.within import InWorld
 from headwater_control.service import runs
@@ -32,9 +32,18 @@ async def list_all(world: InWorld, state: Annotated[list[RunState] | None, Query
 
 
 @router.get("/{run}", dependencies=VIEWER)
-async def show(world: InWorld, run: schemas.Name) -> run_schemas.RunDetail:
-    """Show one, round by round: who was asked, who reported, who dropped and why."""
-    return run_schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run)))
+async def show(
+    world: InWorld,
+    run: schemas.Name,
+    last: Annotated[int, Query(ge=1, le=runs.PAGE)] = runs.PAGE,
+    before: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+) -> run_schemas.RunDetail:
+    """Show one, round by round: who was asked, who reported, who dropped and why.
+
+    The newest `last` rounds come, or fewer if those have more than about a thousand tasks; with `before`, the newest of
+    those before the round of that number.
+    """
+    return run_schemas.RunDetail.model_validate(await runs.show_run(world, RunId(run), last=last, before=before))
 
 
 @router.post("/{run}/pause", dependencies=OPERATOR)
@@ -62,8 +71,8 @@ async def cancel(world: InWorld, run: schemas.Name) -> run_schemas.Run:
     dependencies=VIEWER,
 )
 async def events(world: InWorld, run: schemas.Name, request: Request) -> StreamingResponse:
-    """Tell the run as it is, then each time it changes with its last rounds, until it has ended."""
-    first = await runs.show_run(world, RunId(run))
+    """Tell the run as it is, with its newest rounds, then each time it changes with the last, until it has ended."""
+    first = await runs.show_run(world, RunId(run), last=FIRST_ROUNDS, least=ENDED_AND_OPEN)
     return StreamingResponse(
         follow(world, first, request.app.state.stopping),
         media_type="text/event-stream",

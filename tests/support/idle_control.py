@@ -1,4 +1,4 @@
-"""The control side of the idle agent's bench: a broker, a gateway that only syncs, and byte counters before both."""
+"""The control side of an idle agent: a broker, a gateway that only syncs, and byte counters before both."""
 
 import asyncio
 import json
@@ -60,7 +60,8 @@ class Counter:
             except ConnectionError:
                 pass
             finally:
-                writer.close()
+                if writer.can_write_eof():
+                    writer.write_eof()
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             sock: socket.socket = writer.get_extra_info("socket")
@@ -68,6 +69,11 @@ class Counter:
             self._open.add(sock)
             back, forth = await asyncio.open_connection("127.0.0.1", port)
             await asyncio.gather(carry(reader, forth), carry(back, writer))
+            self._open.discard(sock)
+            size, segments = _counts(sock)
+            self._closed = (self._closed[0] + size, self._closed[1] + segments)
+            for end in (writer, forth):
+                end.close()
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         async with server:
