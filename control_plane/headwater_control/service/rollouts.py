@@ -77,7 +77,8 @@ async def show(world: World, rollout: RolloutId) -> RolloutView:
 async def list_rollouts(world: World) -> tuple[Rollout, ...]:
     """List them, oldest first."""
     async with world.store.read() as tx:
-        return tuple(rollout for rollout in await tx.rollouts.all() if sees(rollout.labels))
+        seen = [rollout for rollout in await tx.rollouts.all() if sees(rollout.labels)]
+        return tuple([await _by_now(tx, rollout) for rollout in seen])
 
 
 async def cancel(world: World, rollout: RolloutId) -> Rollout:
@@ -123,6 +124,13 @@ async def _withdraw(world: World, unit: Work, rollout: RolloutId) -> tuple[Deplo
 async def _pending(world: World, rollout: RolloutId) -> bool:
     async with world.store.read() as tx:
         return any(one.state is DeploymentState.PENDING for one in await tx.rollouts.deployments(rollout))
+
+
+async def _by_now(tx: Transaction, rollout: Rollout) -> Rollout:
+    """Say how it stands, whether or not the coordinator has written that down yet: as `show` says it."""
+    if rollout.state is not RolloutState.RUNNING:
+        return rollout
+    return settled(rollout, await tx.rollouts.deployments(rollout.id))
 
 
 async def _find(tx: Transaction, rollout: RolloutId) -> Rollout:

@@ -291,7 +291,8 @@ async def test_it_settles_rollouts(world: World) -> None:
         rollout = await rollouts.start(world, VersionId("digits-1"))
         await box.sync(deployments=(DeploymentReport(RolloutId("any"), ModelName("digits"), 1, True),))
         await settle()
-        (stored,) = await rollouts.list_rollouts(world)
+    async with world.store.read() as tx:
+        (stored,) = await tx.rollouts.all()
     assert (stored.id, stored.state) == (rollout.id, RolloutState.COMPLETED)
 
 

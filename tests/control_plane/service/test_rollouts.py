@@ -54,6 +54,17 @@ async def test_a_rollout_reaches_every_matching_device_and_completes(world: Worl
     assert (await rollouts.list_rollouts(world))[0].state is RolloutState.COMPLETED
 
 
+async def test_the_list_says_what_the_one_says(world: World) -> None:
+    """Also between the last box's report and the moment the coordinator writes the end down."""
+    box = await Box(world, "box-1").register()
+    rollout = await rollouts.start(world, V1)
+    assert (await rollouts.list_rollouts(world))[0].state is RolloutState.RUNNING
+    await box.sync(deployments=(report(1),))
+    shown = (await rollouts.show(world, rollout.id)).rollout
+    assert shown.state is RolloutState.COMPLETED
+    assert await rollouts.list_rollouts(world) == (shown,)
+
+
 async def test_a_wiped_box_is_told_again_and_a_failed_one_is_not(world: World) -> None:
     """What is installed stays desired; what failed there is not asked for again."""
     good, bad = await Box(world, "good").register(), await Box(world, "bad").register()
