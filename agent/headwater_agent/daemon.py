@@ -23,6 +23,7 @@ from headwater_agent.core.status import Reach, describe, reach_of
 from headwater_agent.core.telling import needed, sync_request
 from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.edges.alone import alone
+from headwater_agent.edges.aside import aside
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.console import console
@@ -148,10 +149,15 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
                 keepalive_s=config.control_plane.keepalive_s,
             )
             how = config.conditions
-            read = Reader(state, how.metered, how.zone).read
+            reader = Reader(state, how.metered, how.zone)
             held = MaintenanceFile(state)
             watch = Watch(
-                how.wanted, read, link, deliver, how.every_s, lambda: maintenance.objection(held.read(), now=instant())
+                how.wanted,
+                lambda: aside(reader.read),
+                link,
+                deliver,
+                how.every_s,
+                lambda: maintenance.objection(held.read(), now=instant()),
             )
             surveyor = Surveyor(config.datasets, fingerprint, journal, worker, link, deliver)
             await surveyor.recall()

@@ -12,19 +12,19 @@ from headwater_agent.core.events import ConditionsChanged, Event
 from headwater_agent.ports import Downlink
 
 BUSY_S = 1.2  # how long the processors are watched, at least, before it is known how busy they are
-_SENSORS_S = 10.0
-_SILENT = "its sensors do not answer: a driver hangs, perhaps (dmesg)"
+SENSORS_S = 10.0  # they are waited for so long
+SILENT = "its sensors do not answer: a driver hangs, perhaps (dmesg)"
 
 
 @dataclass
 class Watch:
-    """Knows how the box stands. `read` looks at it, in a thread: a driver may be slow, or never answer.
+    """Knows how the box stands. `read` looks at it, and may never end: a driver hangs.
 
     `locked` says why a person keeps it from training; nothing, if nobody does.
     """
 
     wanted: Wanted
-    read: Callable[[], Readings]
+    read: Callable[[], Awaitable[Readings]]
     link: Downlink
     deliver: Callable[[Event], Awaitable[None]]
     every_s: float
@@ -83,17 +83,17 @@ class Watch:
         )
 
     async def _look(self) -> None:
-        silent = "" if await self._read() else _SILENT
+        silent = "" if await self._read() else SILENT
         locked = await asyncio.to_thread(self.locked)
-        readings = replace(self._last, maintenance=locked or silent)
+        readings = replace(self._last, maintenance=locked, silence=silent)
         self.standing = advance(self.standing, self.wanted, readings, asyncio.get_running_loop().time())
 
     async def _read(self) -> bool:
         """Read; say False while a sensor does not answer: nothing is trained blindly, and nobody else waits for it."""
         if self._reading is None:
-            self._reading = asyncio.ensure_future(asyncio.to_thread(self.read))
+            self._reading = asyncio.ensure_future(self.read())
         reading = self._reading
-        done, _ = await asyncio.wait({reading}, timeout=_SENSORS_S)
+        done, _ = await asyncio.wait({reading}, timeout=SENSORS_S)
         if not done:
             return False
         self._reading = None

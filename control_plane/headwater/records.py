@@ -59,7 +59,7 @@ class Inventory:
 class Condition:
     """One that a box's owner sets for training now."""
 
-    name: str  # power, temperature, memory, cpu-pressure, cpu, gpu, disk, network, hours, maintenance, steady
+    name: str  # power, temperature, memory, cpu-pressure, cpu, gpu, disk, network, hours, maintenance, sensors, steady
     state: str  # ok, unmet, unknown
     why: str = ""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from headwater_agent.doctor import Check, diagnose
 from headwater_agent.edges.console import ask
 from headwater_agent.edges.journal import open_journal
 from headwater_agent.edges.maintenance import MaintenanceFile
+from headwater_agent.edges.readings import Reader
 
 from tests.fakes.agent_bundle import write_examples
 from tests.fakes.agent_home import mute
@@ -162,6 +164,16 @@ async def test_a_pause_is_a_condition_that_is_not_met(tmp_path: Path) -> None:
     MaintenanceFile(tmp_path / "state").write(lock(now=Instant(0), reason="new fan"))
     found = await local.conditions(subject)
     assert found.health is Health.WARNING and "(new fan)" in found.found
+
+
+async def test_sensors_that_do_not_answer_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor ends nevertheless: it is asked because something hangs."""
+    subject, go_on = await patient(tmp_path), Event()
+    monkeypatch.setattr(local, "SENSORS_S", 0.01)
+    monkeypatch.setattr(Reader, "read", lambda _: go_on.wait())
+    found = await local.conditions(subject)
+    go_on.set()
+    assert found.health is Health.WARNING and "its sensors do not answer" in found.found
 
 
 async def test_data_that_cannot_be_used_has_failed(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from threading import Event
 
 import pytest
 from headwater_agent.core import events as on
 from headwater_agent.core.conditions import NAMES, Readings, Wanted
-from headwater_agent.watch import Watch
+from headwater_agent.watch import SILENT, Watch
 from headwater_wire.messages import ConditionState
 
 from tests.fakes.agent_home import until
@@ -28,7 +27,7 @@ class Box:
     told: list[on.Event] = field(default_factory=list)
     link: QuietLink = field(default_factory=QuietLink)
 
-    def read(self) -> Readings:
+    async def read(self) -> Readings:
         """Look."""
         self.looks += 1
         return self.readings
@@ -119,35 +118,35 @@ async def test_it_looks_unasked() -> None:
         await until(lambda: box.looks >= 3, "some looks")
 
 
-def test_a_sensor_that_never_answers_keeps_no_pause_from_a_box() -> None:
+async def test_a_sensor_that_never_answers_keeps_no_pause_from_a_box(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nothing is trained until it does; nobody else is sent to wait for it, and its answer is not lost."""
-    box, go_on = Box(), Event()
+    monkeypatch.setattr("headwater_agent.watch.SENSORS_S", 0.01)
+    box, go_on = Box(), asyncio.Event()
 
-    def read() -> Readings:
-        found = box.read()
+    async def read() -> Readings:
+        found = await box.read()
         if box.looks == 2:
-            go_on.wait()
+            await go_on.wait()
         return found
 
-    async def hangs() -> None:
-        watch = replace(box.watch(), read=read)
-        async with running(watch):
-            box.readings, box.locked = Readings(celsius=90.0), "a person is at work"
-            watch.again()
-            await until(lambda: bool(box.told), "the pause")
-            assert box.told == [on.ConditionsChanged("a person is at work")] and box.looks == 2
-            box.locked = ""
-            watch.again()
-            await until(lambda: len(box.told) == 2, "the silence")
-            assert "sensors do not answer" in watch.standing.waiting and box.looks == 2
-            go_on.set()
-            watch.again()
-            await until(lambda: len(box.told) == 3, "the heat")
-        assert box.looks == 2 and "90 °C" in watch.standing.waiting
-
-    with pytest.MonkeyPatch.context() as quick:
-        quick.setattr("headwater_agent.watch._SENSORS_S", 0.01)
-        asyncio.run(hangs())
+    watch = replace(box.watch(), read=read)
+    async with running(watch):
+        box.readings, box.locked = Readings(celsius=90.0), "a person is at work"
+        watch.again()
+        await until(lambda: bool(box.told), "the pause")
+        assert box.told == [on.ConditionsChanged(f"a person is at work; {SILENT}")] and box.looks == 2
+        box.locked = ""
+        watch.again()
+        await until(lambda: len(box.told) == 2, "the end of the pause")
+        assert watch.standing.waiting == SILENT and box.looks == 2
+        (silent,) = [each for each in watch.conditions() if each.state is ConditionState.UNMET]
+        assert silent.name == "sensors"
+        go_on.set()
+        watch.again()
+        await until(lambda: len(box.told) == 3, "the heat")
+    assert box.looks == 2 and "90 °C" in watch.standing.waiting
 
 
 async def test_a_broker_that_does_not_answer_keeps_nobody_from_looking() -> None:
@@ -168,7 +167,7 @@ async def test_a_busy_box_begins_nothing_before_it_is_known_how_busy_it_is(monke
     monkeypatch.setattr("headwater_agent.watch.BUSY_S", 0.01)
     box = Box(Readings())
 
-    def read() -> Readings:
+    async def read() -> Readings:
         box.looks += 1
         return Readings(cpu_busy=100.0) if box.looks > 1 else Readings()
 

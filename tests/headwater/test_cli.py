@@ -200,6 +200,7 @@ def test_a_run_is_steered(shell: Shell, client: Client) -> None:
     asked = ("--rounds", "1000", "--cohort", "role=edge,box=box-1", "--reproducible", "--deadline", "300")
     run = shell.json("run", "start", "--model", "digits", "--dataset", "digits", *asked)
     assert run["spec"]["cohort"] == {"role": "edge", "box": "box-1"}
+    until_now(lambda: bool(client.runs.show(run["id"]).rounds), "its first round begins")
     for verb, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         assert shell.ok("run", verb, run["id"]) == f"{run['id']} is {state}\n"
     watched = shell("run", "watch", run["id"])

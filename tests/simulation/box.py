@@ -1,7 +1,7 @@
 """One edge box: the real agent, put together as its daemon does, over a simulated disk, link and child."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,9 +110,12 @@ class Box(Machine):
         def changed(session: Session) -> None:
             link.pulse()
 
-        def read() -> Readings:
+        def look() -> Readings:
             self.rules.looked()
             return place.read()
+
+        def read() -> Awaitable[Readings]:
+            return asyncio.to_thread(look)
 
         def locked() -> str:
             return maintenance.objection(lock.read(), now=place.instant())

@@ -8,9 +8,12 @@ from headwater_wire.messages import Condition, ConditionState
 from headwater_agent.core.hours import Hours, Moment
 
 MB = 1_000_000
-NAMES = ("power", "temperature", "memory", "cpu-pressure", "cpu", "gpu", "disk", "network", "hours", "maintenance")
+NAMES = (
+    "power", "temperature", "memory", "cpu-pressure", "cpu", "gpu",
+    "disk", "network", "hours", "maintenance", "sensors",
+)  # fmt: skip
 _STEADY = "steady"
-_SURE = {"hours", "maintenance"}  # what does not flap
+_SURE = {"hours", "maintenance", "sensors"}  # what does not flap
 
 # How far back into what is allowed a reading must go before a lost condition is met again: else it would flap.
 _CELSIUS_BACK, _PERCENT_BACK, _FREE_BACK = 5.0, 5.0, 1.1
@@ -51,6 +54,7 @@ class Readings:
     metered: bool | None = None
     moment: Moment | None = None
     maintenance: str = ""  # why a person keeps the box from training; empty: nobody does
+    silence: str = ""  # why the readings above may be old; empty: they are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ def _answers(wanted: Wanted, readings: Readings, lost: set[str]) -> Iterator[tup
     yield "network", _network(wanted, readings)
     yield "hours", _hours(wanted, readings)
     yield "maintenance", readings.maintenance
+    yield "sensors", readings.silence
 
 
 def _power(wanted: Wanted, readings: Readings, lost: bool) -> _Answer:

@@ -19,6 +19,7 @@ from headwater_agent.core.findings import Finding, failed, ok, unknown, warning
 from headwater_agent.core.maintenance import objection
 from headwater_agent.diagnosis import Patient
 from headwater_agent.edges import ledger
+from headwater_agent.edges.aside import aside
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.enclosure import enclosure_of
 from headwater_agent.edges.maintenance import MaintenanceFile, instant
@@ -26,7 +27,7 @@ from headwater_agent.edges.readings import Reader
 from headwater_agent.survey import examine
 from headwater_agent.training import confinement as confining
 from headwater_agent.training.protocol import DatasetConfig
-from headwater_agent.watch import BUSY_S
+from headwater_agent.watch import BUSY_S, SENSORS_S, SILENT
 
 _OLD_S = 7 * 86_400.0
 _READABLE = "see docs/datasets.md; the agent's user must be able to read it"
@@ -67,16 +68,16 @@ async def journal(patient: Patient) -> Finding:
     path = patient.config.agent.state_dir / "journal.db"
     if not path.exists():
         return ok("journal", "none yet: it begins with the agent's first start")
-    rows, problems = await asyncio.to_thread(ledger.inspect, path)
+    rows, problems = await aside(ledger.inspect, path)
     if problems:
         return failed(
             "journal", "; ".join(problems),
             "restart the agent: it sets the file aside, and the control plane tells it again what was lost",
         )  # fmt: skip
-    aside = sorted(found.name for found in path.parent.glob("journal.db.corrupt-*"))
-    if aside:
+    spoiled = sorted(found.name for found in path.parent.glob("journal.db.corrupt-*"))
+    if spoiled:
         return warning(
-            "journal", f"{len(rows)} sound records; {', '.join(aside)} was found damaged and set aside",
+            "journal", f"{len(rows)} sound records; {', '.join(spoiled)} was found damaged and set aside",
             "is the disk failing? (dmesg, smartctl). The file may be deleted",
         )  # fmt: skip
     return ok("journal", f"{len(rows)} sound records")
@@ -101,10 +102,10 @@ async def disk(patient: Patient) -> Finding:
     state = patient.config.agent.state_dir
     wanted_mb = patient.config.conditions.wanted.min_free_mb
     try:
-        told = await asyncio.to_thread(os.statvfs, state)
+        told = await aside(os.statvfs, state)
     except OSError:
         return warning("disk", f"{state} is not there yet", "the agent makes it when it starts, if it may")
-    if foreign := await asyncio.to_thread(_foreign, state):
+    if foreign := await aside(_foreign, state):
         return failed("disk", foreign, f"chown -R --no-dereference --reference={state} {state}")
     return findings.disk(
         told.f_bavail * told.f_frsize,
@@ -138,7 +139,11 @@ async def conditions(patient: Patient) -> Finding:
     reader = Reader(state, told.metered, told.zone)
     if told.wanted.max_cpu_busy or told.wanted.require != ():
         await asyncio.sleep(BUSY_S)
-    readings = await asyncio.to_thread(reader.read)
+    try:
+        async with asyncio.timeout(SENSORS_S):
+            readings = await aside(reader.read)
+    except TimeoutError:
+        return _judged(SILENT, "")
     readings = replace(readings, maintenance=objection(MaintenanceFile(state).read(), now=instant()))
     standing = advance(Standing(), told.wanted, readings, 0.0)
     dark = [condition.name for condition in standing.conditions if condition.state is ConditionState.UNKNOWN]
@@ -151,7 +156,7 @@ def _judged(waiting: str, fine: str) -> Finding:
     return warning(
         "conditions",
         f"it trains nothing now: {waiting}",
-        "it goes on by itself; a pause ends with headwater-agent resume",
+        "it goes on by itself once that is over; a pause ends with headwater-agent resume",
     )
 
 

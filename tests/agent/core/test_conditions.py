@@ -45,6 +45,7 @@ def test_a_box_that_has_all_it_needs_may_train() -> None:
         ("network", replace(GOOD, metered=True), "its network is metered (conditions.avoid_metered)"),
         ("hours", replace(GOOD, moment=Moment(4, 120)), "it is Fri 02:00 there, outside of its hours (01:00-02:00)"),
         ("maintenance", replace(GOOD, maintenance="until 12:00 (new disk)"), "until 12:00 (new disk)"),
+        ("sensors", replace(GOOD, silence="they do not answer"), "they do not answer"),
     ],
 )
 def test_each_condition_is_lost_for_a_reason(name: str, bad: Readings, told: str) -> None:
@@ -55,15 +56,14 @@ def test_each_condition_is_lost_for_a_reason(name: str, bad: Readings, told: str
 
 
 def test_what_cannot_be_told_is_allowed_unless_it_is_required() -> None:
-    """Of a box that tells nothing only a person's lock is known."""
-    unknown = dict.fromkeys(NAMES, ConditionState.UNKNOWN) | {"maintenance": ConditionState.OK}
+    """Of a box that tells nothing only a person's lock is known, and that it was asked."""
+    known = dict.fromkeys(("maintenance", "sensors"), ConditionState.OK)
+    unknown = dict.fromkeys(NAMES, ConditionState.UNKNOWN) | known
     blind = replace(STRICT, require=())
     assert judged(blind, Readings()) == unknown and advance(Standing(), blind, Readings(), 0.0).waiting == ""
     strict = advance(Standing(), replace(blind, require=("temperature",)), Readings(), 0.0)
     assert "its temperature can't be told here" in strict.waiting
-    assert {state for name, state in judged(STRICT, Readings()).items() if name != "maintenance"} == {
-        ConditionState.UNMET
-    }
+    assert {state for name, state in judged(STRICT, Readings()).items() if name not in known} == {ConditionState.UNMET}
 
 
 def test_a_battery_is_spared_unless_mains_is_there() -> None:
@@ -124,6 +124,7 @@ READINGS = st.builds(
     metered=st.sampled_from((None, True, False)),
     moment=st.one_of(st.none(), st.builds(Moment, st.integers(0, 6), st.integers(0, 1439))),
     maintenance=st.sampled_from(("", "a person is at it")),
+    silence=st.sampled_from(("", "a driver hangs")),
 )
 
 
@@ -161,7 +162,7 @@ def test_a_box_never_goes_on_sooner_than_it_settles(course: list[tuple[float, Re
             assert at_s - lost_s >= STRICT.settle_s
             lost_s = None
         if found := unmet(advance(Standing(), STRICT, readings, at_s)):
-            lost_s = at_s if found - {"hours", "maintenance"} else lost_s
+            lost_s = at_s if found - {"hours", "maintenance", "sensors"} else lost_s
             assert standing.waiting, "a lost condition counts at once"
     assert {condition.name for condition in standing.conditions} >= set(NAMES)
 
@@ -171,7 +172,7 @@ def test_what_is_met_stays_met_while_nothing_changes(readings: Readings) -> None
     """The margin is for the way back only."""
     first = advance(Standing(), STRICT, readings, 0.0)
     assert advance(first, STRICT, readings, 1000.0).waiting == first.waiting
-    assert len(fields(readings)) == 11, "a new reading has a place in these tests too"
+    assert len(fields(readings)) == 12, "a new reading has a place in these tests too"
 
 
 @pytest.mark.parametrize(
