@@ -92,7 +92,7 @@ def _told_by() -> Callable[[socket.socket], set[str]]:
     def told(manager: socket.socket) -> set[str]:
         with suppress(BlockingIOError):
             while True:
-                heard.add(manager.recv(4096).decode())
+                heard.update(manager.recv(4096).decode().splitlines())
         return heard
 
     return told

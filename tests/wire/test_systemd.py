@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from headwater_wire.systemd import Notifier
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_systemd_hears_how_it_goes(tmp_path: Path, abstract: bool) -> None:
-    """By one datagram each, on a socket of either kind."""
+    """On a socket of either kind."""
     name = f"@hw-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind("\0" + name[1:] if abstract else name)
@@ -22,6 +23,50 @@ def test_systemd_hears_how_it_goes(tmp_path: Path, abstract: bool) -> None:
         notifier.stopping()
         told = [server.recv(4096).decode() for _ in range(3)]
     assert told == ["READY=1", "STATUS=" + "x" * 200, "STOPPING=1"]
+
+
+def test_a_systemd_that_does_not_listen_stops_nobody(tmp_path: Path) -> None:
+    """The kernel keeps few datagrams: what found no room is told with the next, but for a sign of life that is old."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        server.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000"})
+        for number in range(1000):
+            notifier.status(f"it is {number}")
+        notifier.ready()
+        with suppress(BlockingIOError):
+            while server.recv(4096):
+                pass
+        notifier.status("two\nlines")
+        assert server.recv(4096) == b"STATUS=two lines\nREADY=1"
+        notifier.stopping()
+        assert server.recv(4096) == b"STOPPING=1"
+
+
+async def test_a_sign_of_life_that_found_no_room_is_no_later_one(tmp_path: Path) -> None:
+    """Else a systemd that wakes would take who hangs for alive."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        server.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000"})
+        for _ in range(1000):
+            notifier.ready()
+        asked = asyncio.Event()
+
+        async def once() -> bool:
+            first = not asked.is_set()
+            asked.set()
+            return first
+
+        feeding = asyncio.create_task(notifier.feed(once))
+        await asked.wait()
+        await asyncio.sleep(0)
+        feeding.cancel()
+        with suppress(BlockingIOError):
+            while server.recv(4096):
+                pass
+        notifier.stopping()
+        assert server.recv(4096) == b"READY=1\nSTOPPING=1"
 
 
 async def test_without_systemd_nobody_is_told() -> None:
