@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headwater_control.core.rollout import DeploymentRecord, DeploymentState, RolloutState
-from headwater_control.core.runs import Round, RoundState, TaskRecord, TaskState
+from headwater_control.core.runs import Round, RoundState, RunState, TaskRecord, TaskState
+from headwater_control.service.damage import told
 from headwater_wire import digests
 from headwater_wire.ids import DeviceId, Digest, RunId, TaskId, VersionId
 
@@ -18,6 +19,7 @@ from tests.simulation.records import Records
 _BY_ITSELF = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.REJECTED}  # the device's own word
 _COUNTED = {"bytes_down", "late_at"}  # of a fetch that goes on; of a delta that came too late
 _TOLERANCE = 1e-6
+_SPOILT = told("").partition(":")[0].strip()  # nothing here damages what was fsynced
 
 
 @dataclass
@@ -118,8 +120,10 @@ class Promises:
 
     def _round(self, record: Round, after: Tables) -> None:
         self.history.note("control", f"round {record.number} of {record.run} {record.state} {record.reason}".rstrip())
-        missing = "is missing" in record.reason
-        self.history.promise(not missing, "no delta lost", f"round {record.number}: {record.reason}")
+        by_hand = after.runs[record.run].state is RunState.CANCELLED
+        in_vain = record.state is RoundState.ABANDONED and bool(record.frozen) and not by_hand
+        sound = _SPOILT not in record.reason
+        self.history.promise(sound and not in_vain, "no delta lost", f"round {record.number}: {record.reason}")
         if record.state is RoundState.MERGING:
             mine = sorted(
                 (t for t in after.tasks.values() if (t.run, t.round) == (record.run, record.number)),
