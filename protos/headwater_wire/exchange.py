@@ -20,7 +20,7 @@ from headwater_wire.convert import (
 )
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import DeviceId, ModelName, RolloutId, TaskId, check_name
-from headwater_wire.plausible import count, text
+from headwater_wire.plausible import TOLD_AT_ONCE, count, text
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
 
@@ -49,7 +49,10 @@ def sync_to(request: m.SyncRequest) -> gateway.SyncRequest:
 
 
 def sync_from(request: gateway.SyncRequest) -> m.SyncRequest:
-    """Decode; raise `Malformed` naming the first field that is wrong."""
+    """Decode; raise `Malformed` naming the first field that is wrong, or told of too often."""
+    for told in (request.held, request.reports, request.deployments):
+        if len(told) > TOLD_AT_ONCE:
+            raise Malformed(f"a Sync tells of {len(told)} things of a kind: {TOLD_AT_ONCE} at most")
     return m.SyncRequest(
         device=DeviceId(check_name(request.device, "device")),
         epoch=count(request.epoch, "an epoch"),

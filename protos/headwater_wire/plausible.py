@@ -5,6 +5,8 @@ from math import isfinite
 
 from headwater_wire.errors import Malformed
 
+TOLD_AT_ONCE = 1000  # things of a kind in a Sync: each is looked up while all other devices wait
+
 
 def count(value: int, what: str) -> int:
     """Return an unsigned number that a database's signed 64 bits can hold; raise `Malformed` for a larger one."""

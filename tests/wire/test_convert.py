@@ -17,6 +17,7 @@ from headwater_wire import messages as m
 from headwater_wire.errors import Malformed
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import SyncAnswer
+from headwater_wire.plausible import TOLD_AT_ONCE
 from headwater_wire.signing import parse_order
 from headwater_wire.v1 import fleet_pb2 as fleet
 from headwater_wire.v1 import gateway_pb2 as gateway
@@ -188,6 +189,23 @@ def test_a_report_without_an_outcome_is_malformed() -> None:
     request = gateway.SyncRequest(device="d", reports=[gateway.TaskReport(task="t")])
     with pytest.raises(Malformed, match="no outcome"):
         exchange.sync_from(request)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"held": [gateway.HeldTask(task="t")]},
+        {"reports": [gateway.TaskReport(task="t", failed="x")]},
+        {"deployments": [gateway.DeploymentReport(rollout="r", model="m")]},
+    ],
+)
+def test_a_sync_tells_of_so_many_things_at_once(told: dict[str, Any]) -> None:
+    """All other devices wait while each is looked up: a megabyte of them would take minutes."""
+    most: dict[str, Any] = {kind: things * TOLD_AT_ONCE for kind, things in told.items()}
+    assert exchange.sync_from(gateway.SyncRequest(device="d", **most)).device == "d"
+    more: dict[str, Any] = {kind: things * (TOLD_AT_ONCE + 1) for kind, things in told.items()}
+    with pytest.raises(Malformed, match="1000 at most"):
+        exchange.sync_from(gateway.SyncRequest(device="d", **more))
 
 
 def test_a_registration_that_is_shown_is_the_one_whose_hash_is_told() -> None:

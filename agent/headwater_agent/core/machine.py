@@ -16,6 +16,7 @@ from headwater_wire.messages import (
     Task,
     TaskReport,
 )
+from headwater_wire.plausible import TOLD_AT_ONCE
 
 from headwater_agent.core import commands as do
 from headwater_agent.core import events as on
@@ -252,6 +253,8 @@ def _reconcile(session: Session, request: SyncRequest, answer: SyncAnswer, at_s:
     )
     session = begin_days(session)
     commands: tuple[do.Command, ...] = (do.Announce(),) if answer.hello_wanted else ()
+    if TOLD_AT_ONCE in (len(request.reports), len(request.deployments)):  # there may be more
+        commands = (*commands, do.Sync())
     # Only a database restored from a backup answers with less than it was shown: what it says is the truth again.
     restored = answer.revision < request.revision
     if answer.revision < session.seen and not restored:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from headwater_wire.ids import Digest, TaskId
 from headwater_wire.messages import Deployment, HeldTask, Hello, Phase, Progress, SyncRequest
+from headwater_wire.plausible import TOLD_AT_ONCE
 
 from headwater_agent.core.session import Held, Session, Stage
 
@@ -16,15 +17,18 @@ _PHASES = {
 
 
 def sync_request(session: Session, *, epoch: int, hello_hash: str, hello: Hello | None = None) -> SyncRequest:
-    """Say what is held and what is to report, and who we are as long as that is not known to be known."""
+    """Say what is held and what is to report, and who we are as long as that is not known to be known.
+
+    What is too much for one Sync, the next one tells.
+    """
     return SyncRequest(
         device=session.box.device,
         epoch=epoch,
         revision=session.revision,
         hello_hash=hello_hash,
-        held=tuple(HeldTask(held.task.id, _PHASES[held.stage]) for held in session.held),
-        reports=session.reports,
-        deployments=session.install_reports,
+        held=tuple(HeldTask(held.task.id, _PHASES[held.stage]) for held in session.held[:TOLD_AT_ONCE]),
+        reports=session.reports[:TOLD_AT_ONCE],
+        deployments=session.install_reports[:TOLD_AT_ONCE],
         hello=hello,
     )
 

@@ -199,6 +199,11 @@ class GrpcUplink:
         try:
             async with asyncio.timeout(self._patience_s):
                 return await waiting
+        except asyncio.CancelledError:
+            asker = asyncio.current_task()
+            if asker is None or asker.cancelling():
+                raise
+            raise Unavailable("its channel was closed: there is one with a newer certificate") from None
         except grpc.aio.AioRpcError as error:
             raise _told(error) from error
         except TimeoutError as error:

@@ -1,5 +1,6 @@
 """What each device should have installed: new desires, and reports on old ones."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from headwater_wire.ids import DeviceId
@@ -51,10 +52,13 @@ async def join(world: World, unit: Work, device: Device, at: datetime) -> None:
             unit.deploy(spell_deployment(record, version, world.settings.tolerance))
 
 
-async def note_report(unit: Work, device: DeviceId, report: DeploymentReport, at: datetime) -> None:
-    """Take in how an install ended."""
+async def note_reports(unit: Work, device: DeviceId, reports: Sequence[DeploymentReport], at: datetime) -> None:
+    """Take in how installs ended."""
+    if not reports:
+        return
     for record in await unit.tx.rollouts.desired(device):
-        if record.model == report.model and (ended := reported(record, report, at)) != record:
+        ends = (reported(record, report, at) for report in reports if report.model == record.model)
+        if ended := next((end for end in ends if end != record), None):
             await unit.tx.rollouts.save_deployment(ended)
             unit.runs_changed = True  # the coordinator then settles the rollout
 

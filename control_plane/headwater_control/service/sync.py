@@ -12,7 +12,7 @@ from headwater_control.core.fleet import Beat, Device
 from headwater_control.core.runs import TaskRecord, TaskState
 from headwater_control.service.assignments import spell_tasks
 from headwater_control.service.deltas import implausible
-from headwater_control.service.deployments import desired, note_report
+from headwater_control.service.deployments import desired, note_reports
 from headwater_control.service.devices import Registration, take_in
 from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
@@ -61,10 +61,8 @@ async def _answer(world: World, unit: Work, request: SyncRequest, device: Device
     if device is None:
         return answer
     unit.fleet_changed |= not device.online
-    for report in sorted(request.reports, key=lambda report: report.task):
-        await _apply(unit, device.id, report, now)
-    for deployment in request.deployments:
-        await note_report(unit, device.id, deployment, now)
+    await _take_reports(unit, device.id, request, now)
+    await note_reports(unit, device.id, request.deployments, now)
     records = await unit.tx.tasks.open_of(device.id)
     await unit.tx.tasks.note(_news(device.id, request, records), now)
     return replace(
@@ -99,11 +97,21 @@ def _news(
     )
 
 
-async def _apply(unit: Work, device: DeviceId, report: TaskReport, now: datetime) -> None:
-    """End the reported task, if it is this device's and still open."""
+async def _take_reports(unit: Work, device: DeviceId, request: SyncRequest, now: datetime) -> None:
+    """Take reports in, those on open tasks of this device, one of each: what else it tells costs nobody a look."""
+    if not request.reports:
+        return
+    told = {report.task: report for report in reversed(request.reports)}  # the first on a task counts
+    for task in sorted(await unit.tx.tasks.open_of(device), key=lambda task: task.id):
+        if task.id in told:
+            await _apply(unit, told[task.id], now)
+
+
+async def _apply(unit: Work, report: TaskReport, now: datetime) -> None:
+    """End a reported task, if it is still open."""
     tasks = unit.tx.tasks
     task = await tasks.get(report.task, lock=True)
-    if task is None or task.device != device or task.state is not TaskState.OPEN:
+    if task is None or task.state is not TaskState.OPEN:
         return
     match report.outcome:
         case Failed(reason):

@@ -10,7 +10,19 @@ from headwater_agent.core.machine import resume, stand_down, wake_at_s
 from headwater_agent.core.session import DAY_MS, Box, DatasetFact, InstallState, Stage
 from headwater_agent.core.telling import needed, progress, sync_request
 from headwater_agent.edges import records
-from headwater_wire.messages import Failed, Phase, Plan, Progress, Receipt, ReceiptKind, Rejected, SyncAnswer
+from headwater_wire.ids import TaskId
+from headwater_wire.messages import (
+    Failed,
+    Phase,
+    Plan,
+    Progress,
+    Receipt,
+    ReceiptKind,
+    Rejected,
+    SyncAnswer,
+    TaskReport,
+)
+from headwater_wire.plausible import TOLD_AT_ONCE
 
 from tests.agent.core.playing import EMPTY, SPOOLED, T1, TRAINING, after, synced
 from tests.fakes.agent_bundle import DATASET, DEVICE, task
@@ -48,6 +60,16 @@ def test_a_task_that_only_scores_ends_in_a_report() -> None:
     early = synced(scoring)
     session, _ = after(early, session=session)
     assert len(session.reports) == 1, "the answer to an earlier Sync says nothing of this report"
+    session, commands = after(synced(session=session), session=session)
+    assert (session.reports, commands) == ((), ())
+
+
+def test_what_is_too_much_for_one_sync_the_next_one_tells() -> None:
+    """A box that was off the network for long has a lot to say, and is refused if it says all at once."""
+    many = tuple(TaskReport(TaskId(f"t{number}"), Failed("x")) for number in range(TOLD_AT_ONCE + 1))
+    session = replace(EMPTY, reports=many)
+    session, commands = after(synced(session=session), session=session)
+    assert (session.reports, commands) == (many[TOLD_AT_ONCE:], (do.Sync(),))
     session, commands = after(synced(session=session), session=session)
     assert (session.reports, commands) == ((), ())
 

@@ -232,6 +232,36 @@ async def test_nobody_waits_for_ever(delta: Path) -> None:
             await anext(uplink.fetch(blob(BIG).digest, 0))
 
 
+async def test_what_a_renewal_cuts_short_is_tried_again(delta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old channel ends what still runs on it as if its asker had cancelled it, who has not and must know."""
+    monkeypatch.setattr(uplink_module, "_FAREWELL_S", 0.01)
+    async with counted(Mute()) as line:
+        for begin in (
+            lambda: line.uplink.sync(REQUEST),
+            lambda: line.uplink.upload(offer(), delta, lambda count: None),
+            lambda: anext(line.uplink.fetch(blob(BIG).digest, 0)),
+        ):
+            call: asyncio.Future[object] = asyncio.ensure_future(begin())
+            await until(lambda: bool(line.made) and _ready(line.made[-1]), "it is connected")
+            await line.uplink.reconnect()
+            with pytest.raises(Unavailable, match="newer certificate"):
+                await call
+
+
+async def test_who_is_cancelled_stays_so(delta: Path) -> None:
+    """An agent that stops waits for no call."""
+    async with counted(Mute()) as line:
+        call = asyncio.create_task(line.uplink.upload(offer(), delta, lambda count: None))
+        await until(lambda: bool(line.made) and _ready(line.made[-1]), "it is connected")
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+def _ready(channel: grpc.aio.Channel) -> bool:
+    return channel.get_state() is grpc.ChannelConnectivity.READY
+
+
 def replying(*replies: pb.UploadReply) -> stubs.GatewayServicer:
     """Make a server that answers an offer so."""
 

@@ -1,12 +1,13 @@
 """Sync heals: it alone brings tasks to a device and outcomes back, however often it is repeated."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from headwater_control.core.runs import RoundState, RunSpec, RunState, TaskState
 from headwater_control.ports import Assign, Ring
 from headwater_control.service import devices, runs
-from headwater_control.service.work import work
+from headwater_control.service.work import Work, work
 from headwater_control.service.world import World
 from headwater_wire.ids import TaskId
 from headwater_wire.messages import Evaluated, Failed, HeldTask, Phase, TaskReport
@@ -78,6 +79,24 @@ async def test_a_repeated_report_changes_nothing(world: World) -> None:
         await box.sync(TaskReport(task.id, Failed(reason)), TaskReport(TaskId("task-of-yore"), Failed(reason)))
     record = (await runs.show_run(world, run.id)).rounds[0].tasks[0]
     assert (record.state, record.reason) == (TaskState.FAILED, "out of memory")
+
+
+async def test_what_is_no_open_task_of_its_own_is_not_looked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All others wait for the one that writes: however much a device reports, its own open tasks are looked at, once."""
+    box, other = await Box(world, "box-1").register(), await Box(world, "box-2").register()
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+    await step(world, run.id)
+    (mine,), (theirs,) = (await box.sync()).tasks, (await other.sync()).tasks
+    looked: list[TaskId] = []
+
+    async def look(unit: Work, report: TaskReport, now: datetime) -> None:
+        looked.append(report.task)
+
+    monkeypatch.setattr("headwater_control.service.sync._apply", look)
+    await box.sync(
+        *(TaskReport(task, Failed("x")) for task in (mine.id, theirs.id, TaskId("no-task")) for _ in range(9))
+    )
+    assert looked == [mine.id]
 
 
 async def test_nobody_reports_for_another_device(world: World) -> None:
