@@ -65,23 +65,22 @@ def _run(config: Config, options: argparse.Namespace) -> None:
     import asyncio
     import logging
 
+    from headwater_wire import logs
     from headwater_wire.allocator import keep_freed_chunks
 
     from headwater_agent import credential
     from headwater_agent.daemon import run
     from headwater_agent.ports import AgentError
 
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
     logging.getLogger("mqtt").setLevel(logging.WARNING)  # aiomqtt's own
     keep_freed_chunks()
     try:
-        if line := credential.invitation(config, os.environ):
-            from headwater_agent.enrol import enrol  # only now: it brings ten megabytes
+        with logs.written(options.log_level.upper()):
+            if line := credential.invitation(config, os.environ):
+                from headwater_agent.enrol import enrol  # only now: it brings ten megabytes
 
-            asyncio.run(enrol(config, line, again=False))
-        asyncio.run(run(config, os.environ))
+                asyncio.run(enrol(config, line, again=False))
+            asyncio.run(run(config, os.environ))
     except (AgentError, OSError, ExceptionGroup) as error:
         if not isinstance(first := _first(error), AgentError | OSError):
             raise

@@ -5,13 +5,14 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater_wire import durable
+from headwater_wire import durable, logs
 
-from headwater_control.config import BadSetting, load
+from headwater_control.config import BadSetting, Settings, load
 from headwater_control.files import allow_many
 from headwater_control.ports import Busy, Damaged
 
@@ -33,27 +34,8 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
     try:
         settings = load(config, os.environ, flags)
         data = settings.data_path
-        _write_log(settings.log_level)
-        allow_many()
-        # Children are execed, so gRPC need not care for forks; and what fails in it we say ourselves.
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        # Not before the settings are known to be good: these take most of the start-up time.
-        import uvloop
-        from headwater_wire.allocator import keep_freed_chunks
-
-        from headwater_control.server import Ready, serve
-
-        def ready(now: Ready) -> None:
-            gc.freeze()
-            gc.enable()
-            sys.stdout.write(_told(now.endpoints, settings.data_path))
-            if now.first_token:
-                sys.stdout.write(_first_login(now.door, now.fingerprint, now.first_token))
-            sys.stdout.flush()
-
-        keep_freed_chunks()
-        uvloop.run(serve(settings, ready))
+        with _log_written(settings.log_level):
+            _serve(settings)
     except (BadSetting, Damaged, OSError, Busy, ExceptionGroup) as error:
         first = _first(error)
         if isinstance(first, BadSetting | Damaged):
@@ -61,12 +43,34 @@ def run(config: Path | None, flags: Mapping[str, object]) -> int:
             return 2
         if not (isinstance(first, Busy) or (isinstance(first, OSError) and durable.refused(first))):
             raise
-        _log.debug("where it was", exc_info=error)
         sys.stderr.write(f"headwater serve: {_refused(first, data)}\n")
         return 1
     finally:
         gc.enable()
     return 0
+
+
+def _serve(settings: Settings) -> None:
+    allow_many()
+    # Children are execed, so gRPC need not care for forks; and what fails in it we say ourselves.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Not before the settings are known to be good: these take most of the start-up time.
+    import uvloop
+    from headwater_wire.allocator import keep_freed_chunks
+
+    from headwater_control.server import Ready, serve
+
+    def ready(now: Ready) -> None:
+        gc.freeze()
+        gc.enable()
+        sys.stdout.write(_told(now.endpoints, settings.data_path))
+        if now.first_token:
+            sys.stdout.write(_first_login(now.door, now.fingerprint, now.first_token))
+        sys.stdout.flush()
+
+    keep_freed_chunks()
+    uvloop.run(serve(settings, ready))
 
 
 def _told(at: "Endpoints", data: Path) -> str:
@@ -83,11 +87,17 @@ def _first_login(url: str, fingerprint: str, token: str) -> str:
     )
 
 
-def _write_log(level: str) -> None:
+@contextmanager
+def _log_written(level: str) -> Iterator[None]:
     """Write our own lines from `level` on, and those of the libraries only if something is wrong."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("headwater_control").setLevel(level.upper())
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_not_gone)
+    with logs.written():
+        logging.getLogger("headwater_control").setLevel(level.upper())
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_not_gone)
+        try:
+            yield
+        except (OSError, Busy, ExceptionGroup) as error:
+            _log.debug("where it was", exc_info=error)
+            raise
 
 
 def _not_gone(record: logging.LogRecord) -> bool:
