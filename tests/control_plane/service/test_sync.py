@@ -82,7 +82,7 @@ async def test_a_repeated_report_changes_nothing(world: World) -> None:
 
 
 async def test_what_is_no_open_task_of_its_own_is_not_looked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All others wait for the one that writes: however much a device reports, its own open tasks are looked at, once."""
+    """All others wait for the one that writes: whatever a device reports, its own open tasks are looked at, once."""
     box, other = await Box(world, "box-1").register(), await Box(world, "box-2").register()
     run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
@@ -93,9 +93,8 @@ async def test_what_is_no_open_task_of_its_own_is_not_looked_up(world: World, mo
         looked.append(report.task)
 
     monkeypatch.setattr("headwater_control.service.sync._apply", look)
-    await box.sync(
-        *(TaskReport(task, Failed("x")) for task in (mine.id, theirs.id, TaskId("no-task")) for _ in range(9))
-    )
+    told = [TaskReport(task, Failed("x")) for task in (mine.id, theirs.id, TaskId("no-task"))]
+    await box.sync(*told * 9)
     assert looked == [mine.id]
 
 
