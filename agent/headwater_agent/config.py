@@ -1,6 +1,7 @@
 """The agent's configuration: a TOML file and `HEADWATER_*` variables over it, frozen, each value with its origin."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -196,7 +197,8 @@ def _check_label(key: str, value: str) -> None:
 
 
 def _place(path: str, file: Path) -> Path:
-    return (file.absolute().parent / Path(path).expanduser()).resolve()
+    """Name it without a look at it: it may lie on a mount whose server is gone."""
+    return Path(os.path.abspath(file.absolute().parent / Path(path).expanduser()))  # noqa: PTH100 (resolve() looks)
 
 
 def _hostname() -> str:

@@ -23,7 +23,6 @@ from headwater_agent.core.status import Reach, describe, reach_of
 from headwater_agent.core.telling import needed, sync_request
 from headwater_agent.edges.allowance import DailyAllowance
 from headwater_agent.edges.alone import alone
-from headwater_agent.edges.aside import aside
 from headwater_agent.edges.cache import FolderCache
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.console import console
@@ -38,6 +37,7 @@ from headwater_agent.edges.membership import membership
 from headwater_agent.edges.models import FolderShelf
 from headwater_agent.edges.readings import Reader
 from headwater_agent.edges.spool import FolderSpool
+from headwater_agent.edges.threads import use_threads
 from headwater_agent.edges.uplink import open_uplink
 from headwater_agent.effects import Effects
 from headwater_agent.shell import Shell
@@ -60,6 +60,7 @@ class _Stopped(Exception):
 
 async def run(config: Config, environment: Mapping[str, str]) -> None:
     """Be an agent until SIGTERM or SIGINT; SIGHUP has the datasets looked over again."""
+    use_threads()
     stop, look = asyncio.Event(), asyncio.Event()
     notifier = Notifier(environment)
     async with AsyncExitStack() as lives:
@@ -153,7 +154,7 @@ async def agent(config: Config, tell: Callable[[str], None]) -> AsyncIterator[Pa
             held = MaintenanceFile(state)
             watch = Watch(
                 how.wanted,
-                lambda: aside(reader.read),
+                lambda: asyncio.to_thread(reader.read),
                 link,
                 deliver,
                 how.every_s,

@@ -13,6 +13,7 @@ from typing import TextIO
 from headwater_agent.config import Config
 from headwater_agent.core.findings import Finding, Health, unknown
 from headwater_agent.diagnosis import Patient, local, remote
+from headwater_agent.edges.threads import use_threads
 
 _PATIENCE_S = 10.0
 _PATIENCE_DATA_S = 120.0  # a dataset is read in full, and an engine may take its time to be loaded from a slow disk
@@ -56,6 +57,7 @@ async def examine(config: Config, hear: Callable[[Finding], None], progress: Cal
 
     `hear` each finding in order, `progress` what is waited for longer than a moment.
     """
+    use_threads()
     patient = await Patient.of(config)
     listed = list(checks(patient))
     turn = asyncio.Lock()

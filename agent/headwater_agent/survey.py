@@ -14,13 +14,18 @@ from headwater_agent.training.protocol import Broke, DatasetConfig, Inspect, Ins
 
 INSPECT_S = 1800.0  # of a file as large as a box may have
 INSPECT_LIVES = 3  # of the agent, or of the whole box, that looking at a dataset may have cost
+LOOK_S = 10.0  # at what the file system tells, which is in memory or a moment away
 NOT_YET = "it is still being looked at"
+_SILENT = "its storage does not answer: is what it lies on mounted, and its server there?"
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class Surveyor:
-    """Knows the datasets as they were inspected last. `fingerprint` reads no data, only what the file system tells."""
+    """Knows the datasets as they were inspected last. `fingerprint` reads no data, only what the file system tells.
+
+    On a mount whose server is gone it never ends. The other datasets go on then, and at most one call a dataset waits.
+    """
 
     datasets: tuple[DatasetConfig, ...]
     fingerprint: Callable[[DatasetConfig], str]
@@ -31,6 +36,7 @@ class Surveyor:
     _found: dict[str, Survey] = field(default_factory=dict)
     _begun: dict[str, Survey] = field(default_factory=dict)  # what is being looked at, or was when the agent died
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _looks: "dict[str, asyncio.Future[str]]" = field(default_factory=dict)
 
     async def recall(self) -> None:
         """Begin with what was found in an earlier life."""
@@ -85,7 +91,11 @@ class Surveyor:
         for config in self.datasets:
             found = self._found.get(config.name)
             if found is None or found.fingerprint != now[config.name]:
-                card = await self._counted(config, now[config.name])
+                if now[config.name]:
+                    card = await self._counted(config, now[config.name])
+                else:
+                    card = DatasetCard(config.name, 0, problem=_SILENT)
+                    _log.warning("dataset %s can't be used: %s", config.name, _SILENT)
                 self._found[config.name] = Survey(now[config.name], card)
                 await self._remember()
                 await self.deliver(Surveyed(self.facts()))
@@ -121,7 +131,18 @@ class Surveyor:
         return card
 
     async def _fingerprints(self) -> dict[str, str]:
-        return {config.name: await asyncio.to_thread(self.fingerprint, config) for config in self.datasets}
+        found = await asyncio.gather(*map(self._fingerprint, self.datasets))
+        return {config.name: one for config, one in zip(self.datasets, found, strict=True)}
+
+    async def _fingerprint(self, config: DatasetConfig) -> str:
+        """Look at one; "": nobody answers."""
+        look = self._looks.get(config.name) or asyncio.ensure_future(asyncio.to_thread(self.fingerprint, config))
+        self._looks[config.name] = look
+        done, _ = await asyncio.wait({look}, timeout=LOOK_S)
+        if not done:
+            return ""
+        del self._looks[config.name]
+        return look.result()
 
 
 async def examine(worker: Worker, config: DatasetConfig) -> DatasetCard:

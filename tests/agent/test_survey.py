@@ -1,6 +1,7 @@
 """Looking datasets over: only what has changed, and nothing that keeps ending the agent."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,35 @@ async def test_other_data_count_anew(data: Data) -> None:
     data.fingerprint = "f2"
     await data.die()
     assert data.tries == [1]
+
+
+async def test_a_mount_whose_server_is_gone_keeps_nobody_waiting(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dataset on it has a problem, which ends when it answers again; one call waits for that, and no more."""
+    monkeypatch.setattr("headwater_agent.survey.LOOK_S", 0.3)
+    back = threading.Event()
+    looks: list[str] = []
+
+    def fingerprint(config: DatasetConfig) -> str:
+        looks.append(config.name)
+        if config.name == "gone":
+            back.wait()
+        return f"{config.name} 1"
+
+    data.worker.replies = [FINE]
+    surveyor = await data.surveyor()
+    surveyor.datasets = (DatasetConfig("gone", "npz", "/gone/a.npz", ()), *surveyor.datasets)
+    surveyor.fingerprint = fingerprint
+    async with running(surveyor):
+        await until(lambda: surveyor.examples("numbers") == 10, "the other one")
+        assert "storage does not answer" in surveyor.cards()[0].problem
+        surveyor.again()
+        await until(lambda: looks.count("numbers") == 2, "another look")
+        assert looks.count("gone") == 1 and len(data.worker.jobs) == 1
+        data.worker.replies = [Inspected(DatasetCard("gone", 7))]
+        back.set()
+        monkeypatch.undo()
+        surveyor.again()
+        await until(lambda: surveyor.examples("gone") == 7, "it is back")
 
 
 async def test_a_stop_in_good_order_is_no_try(data: Data) -> None:

@@ -1,10 +1,10 @@
 """The doctor's checks: what lies on this box (`local`), and what is reached over the network (`remote`)."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from headwater_agent.config import Config
-from headwater_agent.edges.aside import aside
 from headwater_agent.edges.console import Hangs, NobodyThere, Refused, ask
 from headwater_agent.edges.identity import Identity, NotEnrolled, Vault
 from headwater_agent.edges.membership import Membership, folder, membership
@@ -35,7 +35,7 @@ class Patient:
         except NotEnrolled as error:
             trouble = str(error)
         try:
-            running = await aside(ask, config.agent.state_dir, {"ask": "status"})
+            running = await asyncio.to_thread(ask, config.agent.state_dir, {"ask": "status"})
         except NobodyThere:
             pass
         except Refused as error:

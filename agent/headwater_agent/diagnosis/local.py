@@ -19,7 +19,6 @@ from headwater_agent.core.findings import Finding, failed, ok, unknown, warning
 from headwater_agent.core.maintenance import objection
 from headwater_agent.diagnosis import Patient
 from headwater_agent.edges import ledger
-from headwater_agent.edges.aside import aside
 from headwater_agent.edges.children import warm_worker, worker_command
 from headwater_agent.edges.enclosure import enclosure_of
 from headwater_agent.edges.maintenance import MaintenanceFile, instant
@@ -68,7 +67,7 @@ async def journal(patient: Patient) -> Finding:
     path = patient.config.agent.state_dir / "journal.db"
     if not path.exists():
         return ok("journal", "none yet: it begins with the agent's first start")
-    rows, problems = await aside(ledger.inspect, path)
+    rows, problems = await asyncio.to_thread(ledger.inspect, path)
     if problems:
         return failed(
             "journal", "; ".join(problems),
@@ -102,10 +101,10 @@ async def disk(patient: Patient) -> Finding:
     state = patient.config.agent.state_dir
     wanted_mb = patient.config.conditions.wanted.min_free_mb
     try:
-        told = await aside(os.statvfs, state)
+        told = await asyncio.to_thread(os.statvfs, state)
     except OSError:
         return warning("disk", f"{state} is not there yet", "the agent makes it when it starts, if it may")
-    if foreign := await aside(_foreign, state):
+    if foreign := await asyncio.to_thread(_foreign, state):
         return failed("disk", foreign, f"chown -R --no-dereference --reference={state} {state}")
     return findings.disk(
         told.f_bavail * told.f_frsize,
@@ -141,7 +140,7 @@ async def conditions(patient: Patient) -> Finding:
         await asyncio.sleep(BUSY_S)
     try:
         async with asyncio.timeout(SENSORS_S):
-            readings = await aside(reader.read)
+            readings = await asyncio.to_thread(reader.read)
     except TimeoutError:
         return _judged(SILENT, "")
     readings = replace(readings, maintenance=objection(MaintenanceFile(state).read(), now=instant()))

@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from headwater_agent.edges.enclosure import Enclosure, View
 from headwater_agent.ports import Died
 from headwater_agent.training import protocol
-from headwater_agent.training.protocol import Job, Reply, Stepped, Stopped
+from headwater_agent.training.protocol import Job, Refused, Reply, Stepped, Stopped
 
 _LINE_LIMIT = 1 << 20  # a dataset card of ten thousand columns fits
+_DEATH_S = 10.0  # from the signal. Longer takes who is stuck in the kernel, or (Python 3.11) whose kin has its pipes
+_LOOK_S = 10.0
+_SILENT = "a dataset's storage does not answer: see headwater-agent doctor"
 _LOG_LIMIT = 2000  # characters of a line of the child's that go into our log
 _log = logging.getLogger(__name__)
 
@@ -95,17 +98,23 @@ class Child:
         await self.kill()
 
     async def kill(self) -> None:
-        """End its process group, and wait for it."""
+        """End its process group, and wait for it; not for ever, as something in the kernel may hold it."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(_DEATH_S):
+                await self._process.wait()
+        except TimeoutError:
+            _log.warning("worker %d was killed, and has not ended after %g s", self._process.pid, _DEATH_S)
         with suppress(TimeoutError):  # a grandchild that fled the group may hold the pipe open
             async with asyncio.timeout(1.0):
                 await asyncio.wait([self._listener])
         self._listener.cancel()
 
     def _obituary(self) -> str:
-        code = self._process.returncode or 0
+        if self._process.returncode is None:
+            return f"it was killed, and has not ended after {_DEATH_S:g} s"
+        code = self._process.returncode
         how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
         if code == -signal.SIGKILL:
             how += " (out of memory?)"
@@ -156,7 +165,8 @@ class WarmWorker:
         async with self._lock:
             if self._closing:
                 self._closing.cancel()
-            view = await self._look(job)
+            if (view := await self._look(job)) is None:
+                return Refused(_SILENT)
             if self._child is not None and view != self._view:  # a dataset's file has come, or was replaced
                 child, self._child = self._child, None
                 await asyncio.shield(child.close())
@@ -194,14 +204,22 @@ class WarmWorker:
     async def _run_beside(self, job: Job, on_step: Callable[[Stepped], None]) -> Reply:
         # Only one training at a time has a delta to protect; it need not wait for a look at much data.
         async with nullcontext() if isinstance(job, protocol.Protect) else self._beside:
-            child = await self._start(await self._look(job))
+            if (view := await self._look(job)) is None:
+                return Refused(_SILENT)
+            child = await self._start(view)
             try:
                 return await child.do(job, on_step)
             finally:
                 await asyncio.shield(child.kill())
 
-    async def _look(self, job: Job) -> View:
-        return View((), ()) if self._enclosure is None else await asyncio.to_thread(self._enclosure.view, job)
+    async def _look(self, job: Job) -> View | None:
+        """Look at what a job is to see; None: of that something does not answer."""
+        if self._enclosure is None:
+            return View((), ())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                return await asyncio.to_thread(self._enclosure.view, job)
+        return None
 
     async def _start(self, view: View) -> Child:
         return await Child.start((*self._command, *view.arguments), self._nice)

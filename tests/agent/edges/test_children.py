@@ -5,12 +5,15 @@ import logging
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from headwater_agent.core.policy import Floor
-from headwater_agent.edges.children import WarmWorker, warm_worker
+from headwater_agent.edges import children
+from headwater_agent.edges.children import Child, WarmWorker, warm_worker
+from headwater_agent.edges.enclosure import Enclosure, View
 from headwater_agent.ports import Died
 from headwater_agent.training.protocol import (
     Check,
@@ -19,6 +22,7 @@ from headwater_agent.training.protocol import (
     Inspect,
     Job,
     Protect,
+    Refused,
     Stepped,
     Stopped,
     Train,
@@ -158,6 +162,38 @@ async def test_a_check_need_not_wait_for_a_training() -> None:
         assert not alive(beside)
         training.cancel()
         await asyncio.wait([training])
+
+
+async def test_one_that_does_not_die_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A driver holds it in the kernel, perhaps: the agent goes on, and can stop."""
+    monkeypatch.setattr(children, "_DEATH_S", 0.01)
+    child = await Child.start(command("hang"), 0)
+    dies = child._process.wait
+    monkeypatch.setattr(child._process, "wait", asyncio.Event().wait)
+    await child.kill()
+    assert "has not ended after 0.01 s" in caplog.text
+    assert await dies() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("job", [TRAIN, JOB])
+async def test_a_storage_that_does_not_answer_refuses_the_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another box does it, and nothing that is asked for later waits."""
+    monkeypatch.setattr(children, "_LOOK_S", 0.01)
+    answers = threading.Event()
+
+    class Silent(Enclosure):
+        def view(self, job: Job) -> View:
+            answers.wait()
+            return View((), ())
+
+    async with warm_worker(command("ok"), idle_s=60, nice=0, enclosure=Silent("off")) as worker:
+        reply = await worker.run(job, lambda step: None)
+        assert isinstance(reply, Refused) and "storage does not answer" in reply.reason
+        answers.set()
+        monkeypatch.undo()
+        assert isinstance(await worker.run(job, lambda step: None), Checked)
 
 
 async def test_what_it_says_on_stderr_is_logged_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
