@@ -103,6 +103,7 @@ class Control(Machine):
         self.promises.restarted(self.shared.tables)
         self.meet_trouble()
         world = self.open(process, disk)
+        self.commons.records.server = lambda: int(self.now().timestamp() * 1000)
         await self._void_leases()
         self._holder = f"{self.name}-{self.lives}"
         link = ControlLink("broker", 1883, make=lambda role: Client(self.commons.broker, role, process))
@@ -119,7 +120,6 @@ class Control(Machine):
                 self.commons.gateways.close()
 
     def _committed(self, before: Tables, after: Tables) -> None:
-        self.commons.records.server_ms = int(self.now().timestamp() * 1000)
         self.promises.committed(before, after)
 
     async def _void_leases(self) -> None:

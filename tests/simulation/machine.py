@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.simulation.blame import of_the_disk, told
 from tests.simulation.broker import Broker
 from tests.simulation.calls import Gateways
 from tests.simulation.disk import Disk, Disks, broken, full
@@ -97,9 +98,9 @@ class Machine:
         except BaseException as error:
             if not process.alive:
                 return
-            if not _of_the_disk(error):
-                self.commons.history.break_off("no bug", f"{self.name} ended by {_told(error)}")
-            self.commons.history.note(self.name, f"gives up: {_told(error)}")
+            if not of_the_disk(error):
+                self.commons.history.break_off("no bug", f"{self.name} ended by {told(error)}")
+            self.commons.history.note(self.name, f"gives up: {told(error)}")
             process.kill()
 
     def _died(self) -> None:
@@ -134,15 +135,3 @@ class Machine:
         if self.process is not None and fate.strikes(fate.weather.torn / 2):
             self.process.kill()
             raise Crashed
-
-
-def _of_the_disk(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_of_the_disk(inner) for inner in error.exceptions)
-    return isinstance(error, OSError)
-
-
-def _told(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from tests.simulation.blame import Listener
 from tests.simulation.disk import Disks
 from tests.simulation.fleet import Fleet
 from tests.simulation.history import Broken, History
@@ -37,6 +38,8 @@ def play(seed: int, *, agents: int = 0) -> Outcome:
         chance = Random(seed)
         loop = SimulatedLoop(chance)
         history = History(loop)
+        listener = Listener(history)
+        logging.root.addHandler(listener)
         disks = Disks(Path(folder))
         fleet = Fleet(chance, loop, history, disks, agents)
         try:
@@ -50,6 +53,7 @@ def play(seed: int, *, agents: int = 0) -> Outcome:
         finally:
             fleet.bury()
             loop.close()
+            logging.root.removeHandler(listener)
     return Outcome(
         seed,
         history.broken,
@@ -64,12 +68,12 @@ def play(seed: int, *, agents: int = 0) -> Outcome:
 
 @contextmanager
 def _alone(seed: int) -> Iterator[None]:
-    """Keep the collector and the log from having a say, and seed the jitter of the code itself.
+    """Keep the collector from having a say, and the log but for its errors, and seed the jitter of the code itself.
 
     A file that a cancelled step leaves open is closed by its last reference, as it is in a real process.
     """
     state, disabled = random.getstate(), logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    logging.disable(logging.WARNING)
     gc.disable()
     try:
         with warnings.catch_warnings():

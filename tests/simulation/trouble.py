@@ -6,15 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater_control.ports import Busy, OffloadFailed
 from headwater_control.service import rollouts, runs
 from headwater_control.service.errors import ServiceError
 from headwater_control.service.world import World
 
 from tests.simulation import model
+from tests.simulation.blame import of_the_world
 from tests.simulation.box import Box
 from tests.simulation.control import Control
-from tests.simulation.loop import Crashed
 from tests.simulation.machine import Commons
 from tests.simulation.network import Way
 from tests.simulation.surroundings import DAY_S
@@ -71,11 +70,7 @@ class Trouble:
         asked.add_done_callback(self._done)
         await asyncio.wait([asked])
         error = None if asked.cancelled() else asked.exception()
-        if (
-            error is not None
-            and not isinstance(error, ServiceError | Busy | Crashed | OSError | OffloadFailed)
-            and process.alive
-        ):
+        if error is not None and not isinstance(error, ServiceError) and not of_the_world(error) and process.alive:
             self.commons.history.break_off("no bug", f"{deed.__name__} ended by {error!r}")
         return not asked.cancelled() and error is None
 

@@ -12,6 +12,7 @@ from headwater_agent.core.quota import overdue, storage_objection
 from headwater_agent.core.session import DAY_MS, Denied, Dropped, Finished, Held, Session, Stage
 
 DENIED_MS = DAY_MS
+ENDED_THE_WORKER = "training it ended the worker"
 CREDITS = 20  # of a task: with three tries each it ends its worker, or the box, 63 times at the very most
 FINISHED_KEPT = 1000  # an older copy is stopped by its revision anyway
 # Beyond a task's deadline: an answer that comes late sets the time back, and so does the first one after a clock that
@@ -136,7 +137,7 @@ def stop(held: Held) -> tuple[do.Command, ...]:
 
 def give_up(session: Session, held: Held, how: str, at_s: float) -> Next:
     """Fail a task that keeps ending the worker, and deny what it is made of for a day."""
-    reason = f"training it ended the worker {held.tries} times, the last time so: {how}"
+    reason = f"{ENDED_THE_WORKER} {held.tries} times, the last time so: {how}"
     denied = Denied(
         denial_key(held.task, session.dataset(held.task.dataset)),
         f"this model on dataset {held.task.dataset!r} is not tried for a day, since {reason}",
