@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,24 @@ class Postgres:
     async def drop(self, url: str) -> None:
         """Drop a database that `database` made, whoever still uses it."""
         await self.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def stopped(self, url: str) -> AsyncIterator[None]:
+        """Stop the processes that serve a store now: what is said to them is taken, and not answered."""
+        serving = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name = 'headwater'"
+        connection = await asyncpg.connect(self._uri, timeout=10)
+        try:
+            rows = await connection.fetch(serving, make_url(url).database, timeout=30)
+        finally:
+            await connection.close(timeout=10)
+        pids = [row["pid"] for row in rows]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     async def execute(self, statement: str) -> None:
         """Run a statement outside any transaction."""

@@ -62,15 +62,11 @@ class Coordinator:
         self._started_at = world.clock.now()
         clear(world.settings.work_dir)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_healing(), name="coordinator.healing")
             with world.bells.runs() as bell:
-                healed_at: datetime | None = None
                 drivers: dict[RunId, asyncio.Task[None]] = {}
                 while True:
                     try:
-                        now = world.clock.now()
-                        if healed_at is None or (now - healed_at).total_seconds() >= HEAL_EVERY_S:
-                            await self._heal()
-                            healed_at = now
                         for run in await self._active():
                             if run not in drivers:
                                 drivers[run] = tasks.create_task(self._drive(run), name=f"coordinator.{run}")
@@ -85,18 +81,29 @@ class Coordinator:
         async with self._world.store.read() as tx:
             return tuple(run.id for run in await tx.runs.all((RunState.RUNNING, RunState.PAUSED)))
 
-    async def _heal(self) -> None:
-        """Undo what crashes and broken uploads left: blobs that no row needs, and devices that missed a message.
+    async def _keep_healing(self) -> None:
+        """Heal at the start, and every hour: beside the loop, since of many blobs a sweep takes minutes."""
+        while True:
+            pause_s = HEAL_EVERY_S
+            try:
+                await self._heal()
+            except Busy as error:
+                pause_s = self._look_s
+                _LOG.warning("the database is busy, healing again in %g s: %s", pause_s, error)
+            await self._world.clock.sleep(pause_s)
 
-        Rows that nobody asks for any more go too.
+    async def _heal(self) -> None:
+        """Undo what crashes and broken uploads left: devices that missed a message, and blobs that no row needs.
+
+        Rows that nobody asks for any more go too. What may take long comes last.
         """
-        await self._sweep()
         async with self._world.store.read() as tx:
             fleet = await tx.devices.matching()
         behind = [Ring(device.id, device.revision) for device in fleet if device.held_revision < device.revision]
         if behind:
             await self._world.publisher.publish(behind)
         await forget_invites(self._world)
+        await self._sweep()
 
     async def _sweep(self) -> None:
         """Delete blobs that no row needs. Where rows name blobs that aren't there, one of both is not to be trusted.

@@ -1,5 +1,7 @@
 """The list of revoked certificates, and the command that lets mosquitto read it."""
 
+import asyncio
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +58,47 @@ async def test_a_command_that_fails_is_told_with_its_reason(
     """mosquitto goes on with the older list, and somebody has to know."""
     with pytest.raises(NotReloaded, match=reason):
         await told_to(tmp_path, *command).replace([], NOW)
+
+
+class Hanging:
+    """A command that hangs."""
+
+    returncode: int | None = None
+
+    def __init__(self, refusal: OSError | None) -> None:
+        self._refusal = refusal
+
+    async def communicate(self) -> tuple[bytes, None]:
+        """Say nothing, for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    def kill(self) -> None:
+        """Die, or be another user's process."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def wait(self) -> int:
+        """Leave a child behind that has the output still: Python waits for that too."""
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+@pytest.mark.parametrize("refusal", [None, PermissionError(errno.EPERM, "Operation not permitted")])
+async def test_a_command_that_hangs_is_told_whether_it_can_be_killed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: OSError | None
+) -> None:
+    """A setuid one, such as sudo, and a child of a killed one are left behind: the control plane goes on."""
+
+    async def started(*_command: str, **_files: int) -> Hanging:
+        return Hanging(refusal)
+
+    monkeypatch.setattr("asyncio.create_subprocess_exec", started)
+    for limit in ("_WITHIN_S", "_DEAD_WITHIN_S"):
+        monkeypatch.setattr(f"headwater_control.edges.mosquitto.reload.{limit}", 0.01)
+    with pytest.raises(NotReloaded, match="sudo did not end"):
+        async with asyncio.timeout(20):
+            await told_to(tmp_path, "sudo", "systemctl", "reload", "mosquitto").replace([], NOW)
 
 
 async def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from headwater_control.core.rollout import RolloutState
 from headwater_control.core.runs import RoundState, RunSpec, RunState
-from headwater_control.ports import GRACE_S, Assign, MergeJob, Missing, OffloadFailed, Ring, Unusable
+from headwater_control.ports import GRACE_S, Assign, Busy, MergeJob, Missing, OffloadFailed, Ring, Unusable
 from headwater_control.service import devices, rollouts, runs
 from headwater_control.service.coordinator import HEAL_EVERY_S, Coordinator
 from headwater_control.service.runs import RunView
@@ -282,6 +282,61 @@ async def test_a_delta_that_is_merged_while_the_database_is_read_is_not_missed(
     async with coordinating(fake_world(tmp_path, clock=clock, blobs=blobs)):
         assert blobs.sweeps == 2
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+class Hanging(MemoryBlobs):
+    """Blobs whose sweep does not end: there are very many, or the disk does not answer."""
+
+    sweeps = 0
+
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Wait."""
+        self.sweeps += 1
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+async def test_a_sweep_that_hangs_holds_nothing_up(clock: FakeClock, publisher: FakePublisher, tmp_path: Path) -> None:
+    """It is ready, rings who is behind and leads runs to their end, for hours; no second sweep begins beside it."""
+    blobs = Hanging(tmp_path)
+    world = fake_world(tmp_path, clock=clock, publisher=publisher, blobs=blobs)
+    await import_digits(world, tmp_path)
+    behind = await Box(world, "behind").register()
+    async with world.store.write() as tx:
+        await tx.devices.raise_revision([behind.id])
+    async with coordinating(world) as coordinator:
+        assert coordinator.ready
+        assert publisher.sent == [Ring(behind.id, 1)]
+        publisher.sent.clear()
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+        for _ in range(2):
+            await settle()
+            await obey(publisher, [behind])
+        assert (await show(world, run.id)).run.state is RunState.COMPLETED
+        await clock.advance(2 * HEAL_EVERY_S)
+        assert coordinator.ready
+    assert blobs.sweeps == 1
+
+
+class BusyOnce(MemoryBlobs):
+    """Blobs whose first sweep comes upon a database that is busy."""
+
+    sweeps = 0
+
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Fail once."""
+        self.sweeps += 1
+        if self.sweeps == 1:
+            raise Busy("the database is busy")
+        return await super().sweep(live, grace_s)
+
+
+async def test_healing_that_finds_the_database_busy_is_tried_again_soon(clock: FakeClock, tmp_path: Path) -> None:
+    """Not only an hour later: a start may well be when the database is busiest."""
+    blobs = BusyOnce(tmp_path)
+    async with coordinating(fake_world(tmp_path, clock=clock, blobs=blobs)):
+        await clock.advance(60)
+        assert blobs.sweeps == 2
 
 
 async def test_it_settles_rollouts(world: World) -> None:

@@ -1,5 +1,7 @@
 """What the database setting may be, and how each database is then opened."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from headwater_control.edges.store import open_store
 from headwater_control.edges.store.engines import UnusableUrl, opened, parsed
 from headwater_control.ports import Busy
 
-from tests.support.postgres import fresh_database
+from tests.support.postgres import fresh_database, postgres
 from tests.support.rows import device
 
 
@@ -56,6 +58,44 @@ async def test_postgres_reads_see_one_state_and_change_nothing() -> None:
     async with fresh_database() as url, opened(parsed(url), 1.5) as engines, engines.reading.connect() as connection:
         for name, value in wanted.items():
             assert (await connection.execute(sa.text(f"SHOW {name}"))).scalar_one() == value, name
+
+
+async def test_postgres_that_falls_silent_in_a_transaction_is_busy() -> None:
+    """A process that is stopped, or a link that is frozen, says nothing: it is given up, and not used again."""
+    async with fresh_database() as url, open_store(url, answer_s=1) as store, AsyncExitStack() as until:
+        with pytest.raises(Busy, match="does not answer"):
+            async with store.write() as tx:
+                await tx.devices.save(device("lost"))
+                await until.enter_async_context(postgres().stopped(url))
+                await tx.devices.matching()
+        async with store.read() as tx:
+            assert await tx.devices.matching() == ()
+
+
+async def test_postgres_that_fell_silent_before_is_busy_once() -> None:
+    """A connection that waited in the pool is looked at first, for no longer; then there is a new one."""
+    async with fresh_database() as url, open_store(url, answer_s=1) as store:
+        async with store.read() as tx:
+            await tx.devices.matching()
+        async with postgres().stopped(url):
+            with pytest.raises(Busy, match="does not answer"):
+                async with store.read():
+                    raise AssertionError("it was opened")
+            async with store.read() as tx:
+                assert await tx.devices.matching() == ()
+
+
+async def test_postgres_that_is_silent_lets_the_store_be_closed() -> None:
+    """A stop waits no longer than for a connection, however many are open."""
+    async with (
+        fresh_database() as url,
+        AsyncExitStack() as until,
+        asyncio.timeout(20),
+        open_store(url, wait_s=1) as store,
+    ):
+        async with store.read() as tx:
+            await tx.devices.matching()
+        await until.enter_async_context(postgres().stopped(url))
 
 
 async def test_rows_outlive_the_store(url: str) -> None:

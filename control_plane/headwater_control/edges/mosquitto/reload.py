@@ -1,10 +1,12 @@
 """How mosquitto is told to read its files again: by a command of the operator's."""
 
 import asyncio
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Sequence
+from contextlib import suppress
 
 _WITHIN_S = 10.0
+_DEAD_WITHIN_S = 1.0
 _TOLD_CHARACTERS = 300
 
 
@@ -25,8 +27,15 @@ async def reload(command: Sequence[str]) -> None:
         raise NotReloaded(f"{command[0]} did not end within {_WITHIN_S:.0f} s") from error
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await _end(process)
     if process.returncode:
         words = told.decode(errors="replace").strip()[-_TOLD_CHARACTERS:]
         raise NotReloaded(f"{command[0]} ended with {process.returncode}: {words}")
+
+
+async def _end(process: Process) -> None:
+    """Kill it. What can't be is left behind: a setuid command (sudo), or a child of it, that still has its output."""
+    with suppress(PermissionError, TimeoutError):
+        process.kill()
+        async with asyncio.timeout(_DEAD_WITHIN_S):
+            await process.wait()

@@ -1,5 +1,6 @@
 """How each of the two databases is opened: what must be set, and why."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -9,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic_core import from_json  # three times as fast as json.loads, which is most of listing a fleet
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 _CONNECTIONS = 10  # to PostgreSQL, for each replica
+_STATEMENT_S = 60.0  # of PostgreSQL's own: what takes longer it ends itself, and says so
+ANSWER_S = _STATEMENT_S + 15.0  # beyond that it hangs, or what is between us and it: nothing else would end the wait
 _READERS = 4  # SQLite: each is a thread
 _WAL_KEPT_BYTES = 64 * 2**20  # SQLite: a larger log shrinks back to this at the next checkpoint
 _CACHE_KIB = 512  # of each connection, a quarter of the default: the kernel keeps what is read often, once for all
@@ -68,21 +71,23 @@ def is_missing(url: URL) -> bool:
 
 
 @asynccontextmanager
-async def opened(url: URL, wait_s: float) -> AsyncIterator[Engines]:
-    """Open the pools, and close every connection at the end."""
-    engines = (_sqlite if url.get_backend_name() == "sqlite" else _postgres)(url, wait_s)
+async def opened(url: URL, wait_s: float, answer_s: float = ANSWER_S) -> AsyncIterator[Engines]:
+    """Open the pools, and close every connection at the end. PostgreSQL is given up if it is silent for `answer_s`."""
+    engines = _sqlite(url, wait_s) if url.get_backend_name() == "sqlite" else _postgres(url, wait_s, answer_s)
     try:
         yield engines
     finally:
-        await engines.reading.dispose()
-        await engines.writing.dispose()
+        with suppress(TimeoutError):  # PostgreSQL would have to answer for each of them: the kernel closes what is left
+            async with asyncio.timeout(None if engines.one_writer else wait_s):
+                await engines.reading.dispose()
+                await engines.writing.dispose()
 
 
-def _postgres(url: URL, wait_s: float) -> Engines:
+def _postgres(url: URL, wait_s: float, answer_s: float) -> Engines:
     settings = {
         "application_name": "headwater",
         "lock_timeout": f"{wait_s * 1000:.0f}ms",
-        "statement_timeout": "60s",
+        "statement_timeout": f"{_STATEMENT_S:.0f}s",
         "idle_in_transaction_session_timeout": "60s",  # of a replica that hangs, the locks are freed
     }
     engine = create_async_engine(
@@ -92,8 +97,14 @@ def _postgres(url: URL, wait_s: float) -> Engines:
         pool_timeout=wait_s,
         json_deserializer=from_json,
         pool_pre_ping=True,  # a restarted database must not fail the first request after it
-        connect_args={"server_settings": settings, "timeout": wait_s},
+        connect_args={"server_settings": settings, "timeout": wait_s, "command_timeout": answer_s},
     )
+
+    @sa.event.listens_for(engine.sync_engine, "handle_error")
+    def give_up(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, TimeoutError):  # else the rollback would wait as long again
+            context.is_disconnect = True
+
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Engines(reading=reading, writing=engine, one_writer=False, wait_s=wait_s)
 

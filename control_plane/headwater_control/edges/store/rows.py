@@ -116,6 +116,8 @@ def translated() -> Iterator[None]:
         if _code(error).startswith(_DAMAGED):
             raise Damaged(str(error.orig)) from error
         raise
+    except TimeoutError as error:
+        raise Busy("the database does not answer: run it again later") from error
     except PoolTimeout as error:
         raise Busy("every database connection is taken: run it again later, or allow more of them") from error
 

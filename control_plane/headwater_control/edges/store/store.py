@@ -14,7 +14,7 @@ from headwater_control.core.runs import RoundState
 from headwater_control.edges.store.audit import SqlAudit
 from headwater_control.edges.store.bundles import SqlBundles
 from headwater_control.edges.store.devices import SqlDevices
-from headwater_control.edges.store.engines import Engines, is_missing, make_private, opened, parsed
+from headwater_control.edges.store.engines import ANSWER_S, Engines, is_missing, make_private, opened, parsed
 from headwater_control.edges.store.finished import finished
 from headwater_control.edges.store.members import SqlInvites, SqlMembers
 from headwater_control.edges.store.migrate import NoTables, migrate, require_current
@@ -92,11 +92,11 @@ class SqlStore:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, wait_s: float = 10.0, migrates: bool = True, begins: bool = True
+    url: str, *, wait_s: float = 10.0, answer_s: float = ANSWER_S, migrates: bool = True, begins: bool = True
 ) -> AsyncIterator[SqlStore]:
     """Open `sqlite:///path` or `postgresql://…`, bring its tables up to date, and close it at the end.
 
-    `wait_s` bounds every wait for a lock or a connection: then comes `Busy`.
+    `wait_s` bounds every wait for a lock or a connection, `answer_s` for PostgreSQL's answer: then comes `Busy`.
     Raises `UnusableUrl`, `UnknownRevision` if a newer Headwater has changed the tables, `Busy` if it can't be reached.
     Unless it `migrates` it leaves the tables as they are, and raises `OtherRevision` if they are not up to date.
     Unless one `begins` here it makes no database, and raises `NoTables` if there is none.
@@ -109,7 +109,7 @@ async def open_store(
         raise NoTables
     if where.get_backend_name() == "sqlite":
         await asyncio.to_thread(check, Path(where.database or ""), wait_s)
-    async with opened(where, wait_s) as engines:
+    async with opened(where, wait_s, answer_s) as engines:
         with translated():
             await (migrate(where, begins=begins) if migrates else require_current(engines.reading))
         yield SqlStore(engines)
@@ -128,7 +128,8 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield connection
     finally:
         if connection.sync_connection is not None:  # else it could not be opened
-            await finished(connection.close())  # rolls back what is not committed
+            with translated():
+                await finished(connection.close())  # rolls back what is not committed
 
 
 def _live_blobs() -> sa.Select[str]:
