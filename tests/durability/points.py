@@ -78,8 +78,9 @@ def _after_an_error(point: Point, made: History, detail: RunDetail, same: bool) 
     """It may have cost a task, or the process, if that was said."""
     words = (os.strerror(int(interposer.HOW[point.how])), "disk I/O error")  # SQLite's, for either
     reasons = [task.reason for found in detail.rounds for task in found.tasks if task.state == "failed"]
-    if made.ends and (not any(word in made.told() for word in words) or "Traceback" in made.told()):
-        return f"it ended without a word of what to do: {made.ends}\n{made.told()}"
+    ends = [*made.ends, *made.last_ends()]
+    if (ends and not any(word in made.told() for word in words)) or "Traceback" in made.told():
+        return f"it ended without a word of what to do, or told of a bug: {ends}\n{made.told()}"
     if detail.run.state == "completed" and same:
         return ""
     if any(word in reason for word in words for reason in reasons):

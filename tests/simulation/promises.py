@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from headwater_control.core.rollout import DeploymentRecord, DeploymentState, RolloutState
@@ -69,14 +70,14 @@ class Promises:
         promise(self.receipts.setdefault(task, digest) == digest, "first digest", f"two receipts of {task} contradict")
 
     def restarted(self, now: Tables) -> None:
-        """After a crash all that a row refers to is still there."""
+        """After a crash all that a row refers to is still there, with the bytes it had."""
         for task in now.tasks.values():
             if task.delta is not None and not now.rounds[task.run, task.round].state.final:
-                self._blob(task.delta.digest, f"the delta of {task.id}")
+                self._whole(task.delta.digest, f"the delta of {task.id}")
         for version in now.versions.values():
-            self._blob(version.parameters.digest, f"the parameters of {version.id}")
+            self._whole(version.parameters.digest, f"the parameters of {version.id}")
             if version.release is not None:
-                self._blob(version.release.onnx.digest, f"model.onnx of {version.id}")
+                self._whole(version.release.onnx.digest, f"model.onnx of {version.id}")
 
     def _final(
         self, what: str, before: Mapping[Any, Any], after: Mapping[Any, Any], final: Callable[[Any], bool]
@@ -191,12 +192,19 @@ class Promises:
         self.history.promise(right, "installed bytes", f"{told.device} has other bytes than {told.version}'s")
 
     def _blob(self, digest: Digest, what: str) -> None:
-        disk = self.disk()
-        place = disk.files / "blobs" / "objects" / digest[:2] / digest
-        self.history.promise(disk.safe(place), "committed is on disk", f"{what} is referred to, but not safe")
+        safe = self.disk().safe(self._place(digest))
+        self.history.promise(safe, "committed is on disk", f"{what} is referred to, but not safe")
+
+    def _whole(self, digest: Digest, what: str) -> None:
+        self._blob(digest, what)
+        whole = digests.of_file(self._place(digest)).digest == digest
+        self.history.promise(whole, "committed is on disk", f"{what} has other bytes than it had")
 
     def _read(self, digest: Digest) -> bytes:
-        return (self.disk().files / "blobs" / "objects" / digest[:2] / digest).read_bytes()
+        return self._place(digest).read_bytes()
+
+    def _place(self, digest: Digest) -> Path:
+        return self.disk().files / "blobs" / "objects" / digest[:2] / digest
 
 
 def _changes(old: Any, new: Any) -> list[str]:
