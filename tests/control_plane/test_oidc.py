@@ -198,6 +198,27 @@ async def test_keys_that_are_unfit_are_as_good_as_not_published() -> None:
                 await trusted.principal(idp.token(key))
 
 
+async def test_a_key_is_good_for_what_it_is_published_for() -> None:
+    """Not for another algorithm, though that is pinned too; a token that names no key means the only one that fits."""
+    first, second = rsa("first"), rsa("second")
+    small, large = (ECKey.generate_key(curve, {"kid": curve}) for curve in ("P-256", "P-384"))
+    with provider(first) as idp:
+        told = [
+            first.as_dict(private=False, alg="RS256"),
+            second.as_dict(private=False, alg="RS512"),
+            small.as_dict(private=False),
+            large.as_dict(private=False),
+        ]
+        idp.answers["/keys"] = 200, json.dumps({"keys": told}).encode()
+        trusted = trusting(idp, algorithms=("RS256", "RS512", "ES256", "ES384"))
+        for key, algorithm in ((first, "RS256"), (second, "RS512"), (small, "ES256"), (large, "ES384")):
+            assert await trusted.principal(idp.token(key, {"alg": algorithm})) == ANN
+            assert await trusted.principal(idp.token(key, {"alg": algorithm, "kid": None})) == ANN
+        for key, algorithm in ((first, "RS512"), (second, "RS256")):
+            with pytest.raises(Unproven, match="does not publish"):
+                await trusted.principal(idp.token(key, {"alg": algorithm}))
+
+
 async def test_a_token_for_another_purpose_is_none(idp: Provider) -> None:
     """A logout token, say, is signed by the same key (RFC 8725, 3.11); what is critical and unknown is refused."""
     for header in ({"typ": "logout+jwt"}, {"crit": ["exp"], "exp": 1}):

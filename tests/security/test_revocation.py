@@ -22,6 +22,7 @@ from headwater_control.edges.broker.reasons import Reason
 from headwater_wire import codecs, convert, topics
 from headwater_wire.ids import DeviceId, Digest, TaskId
 from headwater_wire.messages import Blob, Column, DatasetCard, Metrics, Offer, ReceiptKind
+from headwater_wire.v1 import fleet_pb2 as fleet_pb
 from headwater_wire.v1 import gateway_pb2 as pb
 from headwater_wire.v1.gateway_pb2_grpc import GatewayStub
 from onnx import numpy_helper
@@ -247,13 +248,19 @@ async def test_who_is_shut_out_takes_no_place_from_others(made: Fleet, tmp_path:
         assert receipt.kind is ReceiptKind.COMMITTED
 
 
-async def test_its_last_will_says_that_it_is_gone(made: Fleet) -> None:
-    """A box that is shut out is not taken for one that is online."""
-    box = Standin("will-1", DatasetCard("will", 100, COLUMNS), made.endpoints)
+async def test_its_last_will_does_not_bring_it_back(made: Fleet) -> None:
+    """A box that is shut out is not taken for one that is online, though its will, published then, says so."""
+    card = DatasetCard("will", 100, COLUMNS)
+    box, later = Standin("will-1", card, made.endpoints), Standin("will-2", card, made.endpoints)
     await box.register()
-    await until(lambda: "will-1" in made.registered(), "it is registered")
-    await shut_out(made, "will-1")
-    await until(lambda: not made.client.devices.show("will-1").device.online, "it is offline", BITES_WITHIN_S)
+    lie = Will(topics.up(box.device, "presence"), fleet_pb.Presence(online=True, epoch=2, seq=1).SerializeToString(), 1)
+    async with connected(port(made), box.device, tls=box.papers.tls, will=lie) as (client, _):
+        await until(lambda: made.client.devices.show("will-1").device.online, "it is online")
+        await shut_out(made, "will-1")
+        assert await client.ending() == Reason.NOT_AUTHORIZED
+    await later.register()
+    await until(lambda: "will-2" in made.registered(), "what was said after the will is heard")
+    assert not made.client.devices.show("will-1").device.online
 
 
 async def test_a_tls_session_of_before_opens_nothing(made: Fleet) -> None:

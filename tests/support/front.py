@@ -13,6 +13,7 @@ from headwater_control.core.authority import Role
 from headwater_control.gates.http import listen
 from headwater_control.gates.http.app import create
 from headwater_control.gates.http.auth import Door
+from headwater_control.gates.http.enrolment import Enrolment
 from headwater_control.service import tokens
 from headwater_control.tls import ServerTls
 from headwater_wire.ids import DeviceId
@@ -84,8 +85,11 @@ async def served(tmp_path: Path) -> AsyncIterator[Front]:
     async with AsyncExitStack() as lives:
         held = await lives.enter_async_context(stronghold(tmp_path))
         listening = lives.enter_context(listen.bound("127.0.0.1", 0))
-        tls = ServerTls(held.authority, ["127.0.0.1", "localhost"], held.clock).context(clients=False)
-        await lives.enter_async_context(listen.served(create(held.world, door=Door()), listening, tls))
+        names = ("localhost", "127.0.0.1")
+        tls = ServerTls(held.authority, list(names), held.clock).context(clients=False)
+        enrolment = Enrolment(int(held.enrol.rpartition(":")[2]), names, frozenset(names))
+        app = create(held.world, door=Door(), enrolment=enrolment)
+        await lives.enter_async_context(listen.served(app, listening, tls))
         token = (await tokens.create(held.world, "admin", Role.ADMIN))[1]
         yield Front(held, listening.getsockname()[1], shown(await held.enrolled(ME)), token)
 
