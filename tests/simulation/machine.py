@@ -76,14 +76,14 @@ class Machine:
             self.process.kill()
 
     async def stop(self) -> None:
-        """End in good order, as SIGTERM would have it; by force if it does not end."""
+        """End in good order, as SIGTERM would have it; by force if it does not end, or who stops it is stopped."""
         process = self.process
         if process is None or not process.alive:
             return
         self.commons.history.note(self.name, "is stopped")
-        await asyncio.wait([process.start(self.leave(), f"{self.name}.leaves")], timeout=_STOP_WITHIN_S)
-        self._main.cancel()
         try:
+            await asyncio.wait([process.start(self.leave(), f"{self.name}.leaves")], timeout=_STOP_WITHIN_S)
+            self._main.cancel()
             await asyncio.wait([self._main], timeout=_STOP_WITHIN_S)
             self.commons.history.promise(self._main.done() or not process.alive, "stops", f"{self.name} does not stop")
         finally:

@@ -91,3 +91,5 @@ def _merge(job: MergeJob) -> None:
         )
     except WireError as error:
         raise Unusable(str(error)) from error
+    except OSError as error:  # who cancels a run takes its deltas away
+        raise OffloadFailed(str(error)) from error
