@@ -31,7 +31,7 @@ from headwater_control.core.rounds import (
 from headwater_control.core.runs import Round, RoundState, Run, RunState, TaskRecord, TaskState
 from headwater_control.core.scheduler import Draw
 from headwater_control.core.training import training
-from headwater_control.ports import MergeJob, Transaction, Unusable
+from headwater_control.ports import MergeJob, OffloadFailed, Transaction, Unusable
 from headwater_control.service.assignments import spell_tasks
 from headwater_control.service.damage import damage, of_bundle, of_version
 from headwater_control.service.lookup import find_bundle, find_run, find_version
@@ -203,6 +203,10 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
                 parameters = await world.blobs.adopt(out_path)
         except Unusable as error:
             problem = f"the deltas can't be merged: {error}"
+        except OffloadFailed:
+            if await _merges(world, lead):
+                raise
+            return frozenset()  # cancelled meanwhile, and who cancels a run takes its deltas away
     crashpoint("control.merging")
     now = world.clock.now()
     async with work(world) as unit:
@@ -218,6 +222,12 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
         await _save(unit, lead, run, record, now)
     crashpoint("control.round.committed")
     return deltas_of(tasks)
+
+
+async def _merges(world: World, lead: Lead) -> bool:
+    async with world.store.read() as tx:
+        record = await tx.runs.round(lead.run, lead.round)
+    return record is not None and record.state is RoundState.MERGING
 
 
 async def _damage(world: World, base: Version, record: Round, tasks: Sequence[TaskRecord]) -> str:

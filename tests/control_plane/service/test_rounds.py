@@ -1,9 +1,11 @@
 """A run from its start to its end, and each way it can go otherwise."""
 
+from dataclasses import replace
+
 import pytest
 from headwater_control.core.rounds import Ask, AskMore, Close, Decision, Merge
 from headwater_control.core.runs import RoundState, RunSpec, RunState, TaskState
-from headwater_control.ports import Assign, Withdraw
+from headwater_control.ports import Assign, MergeJob, OffloadFailed, Withdraw
 from headwater_control.service import devices, runs
 from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.world import World
@@ -13,6 +15,7 @@ from headwater_wire.messages import Failed, ReceiptKind, Rejected, TaskReport
 from tests.control_plane.service.driver import step
 from tests.fakes.clock import FakeClock
 from tests.fakes.memory_blobs import MemoryBlobs
+from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.world import MODEL, Box, flip, read_blob
 
@@ -309,6 +312,24 @@ async def test_a_paused_run_finishes_its_round_and_opens_no_other(world: World) 
     await runs.resume(world, run.id)
     await step(world, run.id)
     assert (await runs.show_run(world, run.id)).rounds[1].round.state is RoundState.COLLECTING
+
+
+async def test_a_run_that_is_cancelled_while_it_merges_is_no_failure(world: World) -> None:
+    """Its deltas go with it: that the merge then finds none is nobody's trouble."""
+
+    class Cancelled(FakeOffload):
+        async def merge(self, job: MergeJob) -> None:
+            await runs.cancel(world, run.id)
+            raise OffloadFailed("a delta is not there")
+
+    (box,) = await fleet(world, 1)
+    world = replace(world, offload=Cancelled())
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+    await step(world, run.id)
+    await box.work()
+    await step(world, run.id)
+    view = await runs.show_run(world, run.id)
+    assert (view.run.state, view.rounds[0].round.state) == (RunState.CANCELLED, RoundState.ABANDONED)
 
 
 async def test_cancelling_ends_open_tasks_and_tells_their_devices(world: World) -> None:
