@@ -166,6 +166,7 @@ class WarmWorker:
             if self._closing:
                 self._closing.cancel()
             if (view := await self._look(job)) is None:
+                self._rest()
                 return Refused(_SILENT)
             if self._child is not None and view != self._view:  # a dataset's file has come, or was replaced
                 child, self._child = self._child, None
@@ -183,7 +184,7 @@ class WarmWorker:
                 raise
             finally:
                 self._training = False
-                self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._let_go)
+                self._rest()
 
     def interrupt(self) -> None:
         """Ask a training that runs, or waits to, to stop at a checkpoint: its reply is then `Stopped`. Else nothing."""
@@ -223,6 +224,10 @@ class WarmWorker:
 
     async def _start(self, view: View) -> Child:
         return await Child.start((*self._command, *view.arguments), self._nice)
+
+    def _rest(self) -> None:
+        """Let the child go in a while, unless there is another job."""
+        self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._let_go)
 
     def _let_go(self) -> None:
         if self._child is not None and not self._lock.locked():

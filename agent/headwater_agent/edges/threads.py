@@ -37,7 +37,11 @@ class Threads(ThreadPoolExecutor):
 
         thread = Thread(target=run, name="call", daemon=True)
         self._under_way.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the unit may have no more of them (TasksMax)
+            self._under_way.discard(thread)
+            raise
         return outcome
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -196,6 +196,25 @@ async def test_a_storage_that_does_not_answer_refuses_the_job(job: Job, monkeypa
         assert isinstance(await worker.run(job, lambda step: None), Checked)
 
 
+async def test_a_refused_job_keeps_no_idle_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is let go all the same."""
+    monkeypatch.setattr(children, "_LOOK_S", 0.2)
+    answers = threading.Event()
+    answers.set()
+
+    class Fickle(Enclosure):
+        def view(self, job: Job) -> View:
+            answers.wait()
+            return View((), ())
+
+    async with warm_worker(command("ok"), idle_s=0.5, nice=0, enclosure=Fickle("off")) as worker:
+        pid, _ = await pid_and_nice(worker)
+        answers.clear()
+        assert isinstance(await worker.run(TRAIN, lambda step: None), Refused)
+        answers.set()
+        await until(lambda: not alive(pid), "it is let go")
+
+
 async def test_what_it_says_on_stderr_is_logged_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
     """A line of megabytes neither blocks the child nor fills the disk."""
     caplog.set_level(logging.INFO)
