@@ -2,14 +2,15 @@
    process or lets the call fail. strace's injection counts in each thread apart, so that many a call is nobody's N-th.
 
    DURABLE_TRACE  a file: a line for each call, "number name path"
-   DURABLE_AT     the numbers of the calls to fail at, from 1, separated by commas
+   DURABLE_AT     the calls to fail at, a line for each: "PATTERN#N" is the N-th whose "name path" fits the pattern
    DURABLE_HOW    "KILL", or the number of an errno
-   DURABLE_GUARD  a file's path: with ".NUMBER" behind it, it is made when that has happened; who finds it lives on
+   DURABLE_GUARD  a file's path: with ".LINE" behind it, from 0, it is made when that has happened; who finds it lives on
    DURABLE_PID    filled in by the first process: its children are left alone */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -18,8 +19,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MOST 16
+
 static atomic_long calls;
-static const char *at;
+static struct { char pattern[256]; long number; atomic_long fitted; } wanted[MOST];
+static int wanteds;
 static int how;
 static const char *guard;
 static int trace = -1;
@@ -31,30 +35,34 @@ __attribute__((constructor)) static void begin(void) {
     setenv("DURABLE_PID", pid, 1);
     if (getenv("DURABLE_TRACE")) trace = open(getenv("DURABLE_TRACE"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     guard = getenv("DURABLE_GUARD");
-    const char *wanted = getenv("DURABLE_HOW");
-    how = wanted && strcmp(wanted, "KILL") != 0 ? atoi(wanted) : 0;
-    at = getenv("DURABLE_AT");
+    const char *failure = getenv("DURABLE_HOW");
+    how = failure && strcmp(failure, "KILL") != 0 ? atoi(failure) : 0;
+    for (const char *next = getenv("DURABLE_AT"); next && *next; next = strchr(next, '\n') ? strchr(next, '\n') + 1 : NULL)
+        if (wanteds == MOST || sscanf(next, "%255[^#]#%ld", wanted[wanteds].pattern, &wanted[wanteds].number) != 2) _exit(99);
+        else wanteds++;
 }
 
-static int is_wanted(long number) {
-    for (const char *next = at; next && *next; next = strchr(next, ',') ? strchr(next, ',') + 1 : NULL)
-        if (atol(next) == number) return 1;
-    return 0;
-}
-
-static int is_first(long number) {
+static int is_first(int line) {
     char path[600];
     if (!guard) return 1;
-    snprintf(path, sizeof path, "%s.%ld", guard, number);
+    snprintf(path, sizeof path, "%s.%d", guard, line);
     int made = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (made >= 0) close(made);
     return made >= 0;
 }
 
+static int is_wanted(const char *call) {
+    int found = 0;
+    for (int line = 0; line < wanteds; line++)
+        if (fnmatch(wanted[line].pattern, call, 0) == 0 && atomic_fetch_add(&wanted[line].fitted, 1) + 1 == wanted[line].number)
+            found |= is_first(line);
+    return found;
+}
+
 static int fails(const char *name, int descriptor, const char *path) {
-    if (trace < 0 && !at) return 0;
+    if (trace < 0 && !wanteds) return 0;
     long number = atomic_fetch_add(&calls, 1) + 1;
-    char place[512] = "", line[600];
+    char place[512] = "", call[560], line[600];
     if (path) snprintf(place, sizeof place, "%s", path);
     else {
         char link[64];
@@ -62,9 +70,10 @@ static int fails(const char *name, int descriptor, const char *path) {
         ssize_t length = readlink(link, place, sizeof place - 1);
         place[length > 0 ? length : 0] = 0;
     }
-    int size = snprintf(line, sizeof line, "%ld %s %s\n", number, name, place);
+    snprintf(call, sizeof call, "%s %s", name, place);
+    int size = snprintf(line, sizeof line, "%ld %s\n", number, call);
     if (trace >= 0 && write(trace, line, size) < 0) _exit(99);
-    if (!is_wanted(number) || !is_first(number)) return 0;
+    if (!is_wanted(call)) return 0;
     if (how == 0) kill(getpid(), SIGKILL);
     errno = how;
     return 1;

@@ -40,19 +40,22 @@ def traced(file: Path) -> Mapping[str, str]:
     return {"LD_PRELOAD": str(library()), "DURABLE_TRACE": str(file)}
 
 
-def failing(how: str, guard: Path, *numbers: int) -> Mapping[str, str]:
-    """Give the environment in which the first process to come to its N-th durable call fails there, for each N."""
+def failing(how: str, guard: Path, *calls: str) -> Mapping[str, str]:
+    """Give the environment in which the first process to come to each of `calls` fails there.
+
+    "rename */spool/*#2" is the second call of a process whose name and path fit, and "rename */spool/*" the first.
+    """
     return {
         "LD_PRELOAD": str(library()),
-        "DURABLE_AT": ",".join(map(str, numbers)),
+        "DURABLE_AT": "\n".join(call if "#" in call else f"{call}#1" for call in calls),
         "DURABLE_HOW": HOW[how],
         "DURABLE_GUARD": str(guard),
     }
 
 
-def missed(guard: Path, *numbers: int) -> list[int]:
+def missed(guard: Path, *calls: str) -> list[str]:
     """Name the calls that nobody has come to."""
-    return [number for number in numbers if not guard.with_name(f"{guard.name}.{number}").exists()]
+    return [call for line, call in enumerate(calls) if not guard.with_name(f"{guard.name}.{line}").exists()]
 
 
 def calls(file: Path) -> tuple[Call, ...]:

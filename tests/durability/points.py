@@ -27,6 +27,11 @@ class Point:
     how: str
     number: int
 
+    @property
+    def call(self) -> str:
+        """Whatever it is that is called then."""
+        return f"*#{self.number}"
+
     def __str__(self) -> str:
         return f"{self.process} {self.how} {self.number}"
 
@@ -51,12 +56,12 @@ def problem(point: Point, undisturbed: str) -> str:
     """Live through a history disturbed at `point`; say what was wrong in it, or "" if nothing was."""
     with tempfile.TemporaryDirectory(prefix="hw-") as folder:
         guard = Path(folder) / "guard"
-        env = interposer.failing(point.how, guard, point.number)
+        env = interposer.failing(point.how, guard, point.call)
         try:
             with _with(point.process, Path(folder) / "history", env) as made:
                 detail, parameters = made.live()
             check_disk(made)
-            if interposer.missed(guard, point.number):
+            if interposer.missed(guard, point.call):
                 return NOT_REACHED
             if point.how == "KILL":
                 return _after_a_kill(made, detail, parameters == undisturbed)
