@@ -9,9 +9,12 @@ import queue
 import select
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _MOST_LINES = 1000
@@ -23,7 +26,8 @@ def written(level: str = "WARNING") -> Iterator[None]:
     """Have what is logged from `level` on written to stderr, as long as the context lasts; no logging call waits.
 
     On leaving, what is still queued is waited for, a second or two at most. If it isn't taken by then, or what has been
-    taken leaves no room, stderr becomes /dev/null, so that no last word or traceback blocks either.
+    taken leaves no room, stderr becomes /dev/null, so that no last word blocks either. A traceback may be longer than
+    that room: it is waited for no longer.
     """
     gone = sys.stderr is None  # closed before we began: its number may be a database's by now
     descriptor = os.open(os.devnull, os.O_WRONLY) if gone else sys.stderr.fileno()
@@ -33,8 +37,10 @@ def written(level: str = "WARNING") -> Iterator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        if not (handler.end() and _has_room(descriptor)):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        if handler.end() and _has_room(descriptor):
+            sys.excepthook = partial(_print_traceback, descriptor)
+        else:
+            _silence(descriptor)
 
 
 class Queued(logging.Handler):
@@ -93,6 +99,20 @@ class _Missed:
 def _tale() -> logging.LogRecord:
     words = "%d lines were not logged: whoever reads them was too slow"
     return logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)
+
+
+def _print_traceback(
+    descriptor: int, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    last = Queued(descriptor)
+    words = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n")
+    last.emit(logging.LogRecord(__name__, logging.CRITICAL, __file__, 0, words, None, None))
+    if not last.end():
+        _silence(descriptor)
+
+
+def _silence(descriptor: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _has_room(descriptor: int) -> bool:

@@ -142,10 +142,13 @@ def test_a_process_that_ends_has_written_its_last_lines(ending: str, code: int) 
     assert (told.splitlines()[-1] == "RuntimeError: " + "why" * 100_000) == (code == 1)
 
 
+@pytest.mark.parametrize("lines", [0, MANY])
 @pytest.mark.parametrize(("ending", "code"), ENDINGS.items())
-def test_a_process_whose_log_nobody_reads_works_and_ends(pipe: tuple[int, int], ending: str, code: int) -> None:
+def test_a_process_whose_log_nobody_reads_works_and_ends(
+    pipe: tuple[int, int], ending: str, code: int, lines: int
+) -> None:
     """SIGTERM is heard; neither the log's last lines nor a traceback wait for a reader for ever."""
-    with daemon(MANY, ending, pipe[1]) as process:
+    with daemon(lines, ending, pipe[1]) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == code
 
