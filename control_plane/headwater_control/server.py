@@ -163,9 +163,13 @@ async def _ready(parts: _Parts) -> None:
             while not parts.coordinator.ready:  # noqa: ASYNC110 (a state that comes and goes, not an event)
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
+        who = "the database did not let it look after its runs"
+        setting = "database"
+        if not parts.mqtt.subscribed.is_set():
+            who, setting = "the MQTT broker did not let it listen", "broker"
         raise BadSetting(
-            f"the MQTT broker did not let the control plane listen within {_READY_WITHIN_S:.0f} s: the log says why; "
-            "does `broker` name the right one?"
+            f"the control plane is not ready after {_READY_WITHIN_S:.0f} s: {who}; the log says why. "
+            f"Does `{setting}` name the right one?"
         ) from error
 
 

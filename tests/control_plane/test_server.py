@@ -16,7 +16,9 @@ from headwater.client import Client
 from headwater.demo.processes import ControlPlane, Process
 from headwater.errors import Unreachable
 from headwater.examples import classifier
+from headwater_control import server
 from headwater_control.__main__ import run
+from headwater_control.service.coordinator import Coordinator
 
 from tests.support.waiting import until_now
 from tests.support.warm import launch
@@ -80,6 +82,28 @@ def test_a_database_that_cannot_be_had_is_a_sentence(tmp_path: Path, capfd: pyte
     """No trace, whatever the driver raises."""
     line = refusal(capfd, tmp_path, database="postgresql://127.0.0.1:1/none")
     assert "the database can't be opened" in line
+
+
+def test_a_broker_that_does_not_answer_is_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for, and then named."""
+    monkeypatch.setattr(server, "_READY_WITHIN_S", 0.2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        line = refusal(capfd, tmp_path, insecure="true", broker=f"mqtt://127.0.0.1:{silent.getsockname()[1]}")
+    assert "the MQTT broker did not let it listen" in line
+    assert "Does `broker` name the right one?" in line
+
+
+def test_a_database_that_stays_busy_is_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not taken for a broker's fault."""
+    monkeypatch.setattr(server, "_READY_WITHIN_S", 2.0)
+    monkeypatch.setattr(Coordinator, "ready", False)  # as if it never came to the end of its first look
+    line = refusal(capfd, tmp_path)
+    assert "the database did not let it look after its runs" in line
+    assert "Does `database` name the right one?" in line
 
 
 def test_a_database_that_is_not_there_is_refused_beside_blobs(

@@ -130,9 +130,9 @@ def _refused_by_digest(made: Fleet, base: str) -> Outcome:
     gateway.set(slow=2e6)
     run = _started(made, base)
     until_now(lambda: any(_files(made, "spool")), "a delta is spooled")
-    before = gateway.tally.flipped
+    before = _count(made, "the bytes were damaged")
     gateway.set(corrupt=DELTA_BYTES // 8)
-    until_now(lambda: gateway.tally.flipped > before, "a bit is flipped")
+    until_now(lambda: _count(made, "the bytes were damaged") > before, "a delta is refused by its digest")
     gateway.heal()
     return _outcome(made, run)
 

@@ -131,7 +131,16 @@ class _Server(uvicorn.Server):
                 ws="none",
             )
         )
+        self.servers = []
         self.up = asyncio.Event()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve; uvicorn closes what listens only if it is asked to end, and not if it is cancelled."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for listening in self.servers:
+                listening.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
