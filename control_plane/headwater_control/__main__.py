@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 def run(config: Path | None, flags: Mapping[str, object]) -> int:
     """Serve until told to stop; return the exit code.
 
-    2 is for a setting or a damaged database, which no further start mends; 1 for a disk or database that refuses.
+    2 is for a setting, or what it names and does not answer, and for a damaged database; 1 for a disk or database that
+    refuses.
 
     Either says so in one sentence on stderr; where a disk's refusal was met is shown with log_level debug.
     """

@@ -63,16 +63,18 @@ class ServerTls:
             await self._clock.sleep(_LOOK_EVERY_S)
             try:
                 await self.renew_if_due(self._clock.now())
-            except (ValueError, CantIssue) as error:  # an issuer that has ended, or is away: what is there goes on
+            except (ValueError, CantIssue, OSError) as error:
+                # An issuer that has ended, or is away, or no room to load what it issued: what is there goes on.
                 log.error("the servers' certificate, good until %s, can't be renewed: %s", self._leaf.ends, error)
 
     async def renew_if_due(self, now: datetime) -> bool:
         """Issue a new certificate if the present one is past half its life; say whether that was so."""
         if not self._leaf.due(now):
             return False
-        self._leaf = await issued(self._authority.server, self._hosts, now)
+        leaf = await issued(self._authority.server, self._hosts, now)
         for context in self._contexts:
-            self._leaf.load(context)
+            leaf.load(context)
+        self._leaf = leaf
         log.info("the servers have a new certificate, until %s", f"{self._leaf.ends:%Y-%m-%d}")
         return True
 
@@ -98,7 +100,7 @@ class ClientTls:
                 known = self._leaves[name] = await issued(self._authority.control, name, now)
             except (ValueError, CantIssue) as error:  # as for the servers
                 if known is None or now >= known.ends:
-                    raise
+                    raise CantIssue(str(error)) from error
                 log.warning("the certificate of %s, good until %s, can't be renewed: %s", name, known.ends, error)
         context = ssl.create_default_context(cadata=self._authority.root_pem.decode("ascii"))
         known.load(context)

@@ -80,6 +80,19 @@ async def test_a_merge_is_done_by_a_child(offload: ProcessOffload, tmp_path: Pat
     assert children() == [child]
 
 
+async def test_a_child_for_which_there_is_no_room_yet_is_started_by_the_first_merge(
+    offload: ProcessOffload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To warm it up was for speed only: the control plane goes on without."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(tmp_path / "not-there"))
+        await offload.warm()
+    assert "can't be started yet" in caplog.text
+    job = make_job(tmp_path)
+    await offload.merge(job)
+    assert job.out_path.read_bytes() == expected(job)
+
+
 async def test_merges_at_once_wait_for_each_other(offload: ProcessOffload, tmp_path: Path) -> None:
     """Each is answered with its own result."""
     jobs = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -83,6 +84,25 @@ async def test_a_renewal_reaches_contexts_that_serve_already(
     assert len(before) == len(shown()) == 1
 
 
+async def test_a_renewal_that_finds_no_room_is_tried_again(
+    served: ServerTls, authority: Authority, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context reads its certificate from a file, for which there was no place: an hour later there is."""
+    context = served.context(clients=False)
+    ours = client(authority.root_pem)
+    before = serial(shake(ours, context)[0])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
+    renewing = asyncio.create_task(served.run())
+    await clock.advance(3700)
+    with pytest.raises(FileNotFoundError):
+        await served.renew_if_due(clock.now())
+    assert serial(shake(ours, context)[0]) == before
+    monkeypatch.undo()
+    await clock.advance(3700)
+    await until(lambda: serial(shake(ours, context)[0]) != before, "it shows the new one")
+    renewing.cancel()
+
+
 async def test_a_renewal_reaches_a_grpc_server_that_serves_already(
     served: ServerTls, authority: Authority, clock: FakeClock
 ) -> None:
@@ -143,6 +163,13 @@ async def test_a_connection_does_without_an_authority_that_is_away(authority: Au
     await clock.advance(HALF_S + 1)
     with pytest.raises(CantIssue):
         await tls.context("gate")
+
+
+async def test_an_issuer_that_has_ended_issues_nothing(authority: Authority, clock: FakeClock) -> None:
+    """Which whoever connects takes for a passing trouble, and goes on trying: it may be replaced."""
+    await clock.advance(50 * 365 * 86_400.0)
+    with pytest.raises(CantIssue):
+        await ClientTls(authority, clock).context("gate")
 
 
 async def test_with_clients_only_our_issuers_get_through(

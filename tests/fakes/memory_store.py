@@ -189,7 +189,7 @@ class MemoryTransaction:
         self.invites = MemoryInvites(tables)
         self.members = MemoryMembers(tables)
 
-    async def live_blobs(self) -> frozenset[Digest]:
+    async def live_blobs(self, among: frozenset[Digest] | None = None) -> frozenset[Digest]:
         tables = self._tables
         blobs = [blob for model in tables.models.values() for blob in (model.bundle, model.graph)]
         blobs += [blob for bundle in tables.bundles.values() for blob in (bundle.manifest, *bundle.files)]
@@ -197,7 +197,8 @@ class MemoryTransaction:
             blobs.append(version.parameters)
             blobs.extend((version.release.onnx, version.release.reference) if version.release else ())
         waiting = (task for task in tables.tasks.values() if not tables.rounds[task.run, task.round].state.final)
-        return frozenset(blob.digest for blob in (*blobs, *(task.delta for task in waiting)) if blob)
+        live = frozenset(blob.digest for blob in (*blobs, *(task.delta for task in waiting)) if blob)
+        return live if among is None else live & among
 
 
 class MemoryStore:

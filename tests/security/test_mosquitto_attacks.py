@@ -15,7 +15,7 @@ import aiomqtt
 import pytest
 from cryptography import x509
 from headwater_control.edges.ca import embedded
-from headwater_control.edges.mosquitto.reload import reload
+from headwater_control.edges.mosquitto.reload import Reload
 from headwater_control.service.roll import Roll
 from headwater_wire.ids import DeviceId
 from headwater_wire.topics import CONTROL_FILTER, control_filter, down, down_filter, up
@@ -254,7 +254,7 @@ async def test_a_renewed_broker_certificate_is_shown_after_a_reload_and_nobody_i
     async with ground.gate() as heard, ground.client(ONE, context) as client:
         before = await asyncio.to_thread(shown, ground.broker.port, context)
         ground.broker.configure()
-        await reload(ground.broker.reload)
+        await Reload(ground.broker.reload).run()
 
         async def renewed() -> bool:
             return await asyncio.to_thread(shown, ground.broker.port, context) != before

@@ -42,8 +42,11 @@ class ProcessOffload:
         await self._merger.stop()
 
     async def warm(self) -> None:
-        """Start the merging child ahead of its first job."""
-        await self._merger.start()
+        """Start the merging child ahead of its first job, if the system has room for it now."""
+        try:
+            await self._merger.start()
+        except OSError as error:
+            log.warning("the child that merges can't be started yet: %s", error)
 
     async def import_model(self, job: ImportJob) -> Imported:
         """Check, make the bundle, and prove once that it trains."""

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
 _AT_LEAST_EVERY_S = 5.0
-_IDLE = 50  # times as long as a look took (8 ms for a thousand sockets): it costs a fiftieth of a processor at most
+_IDLE = 50  # times as long as a look took (8 ms for a thousand sockets): of ten thousand it costs a fiftieth
 _FRAMING = 1.002  # of HTTP/2 and TLS, measured in an upload; a fetch's news of room are a ten-thousandth of its bytes
 
 

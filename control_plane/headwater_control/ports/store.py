@@ -288,8 +288,11 @@ class Transaction(Protocol):
     @property
     def tokens(self) -> Tokens: ...
 
-    async def live_blobs(self) -> frozenset[Digest]:
-        """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""
+    async def live_blobs(self, among: frozenset[Digest] | None = None) -> frozenset[Digest]:
+        """Name every blob, or every one of `among`, that a row still needs.
+
+        Those of bundles, graphs, versions and releases, and the deltas of rounds that may still be merged.
+        """
 
 
 class Store(Protocol):

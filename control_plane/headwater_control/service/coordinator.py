@@ -11,7 +11,7 @@ from headwater_wire.manifest import Manifest
 
 from headwater_control.core.rounds import Snapshot, next_wake, plan, reports_awaited
 from headwater_control.core.runs import RunState
-from headwater_control.ports import Busy, Fenced, Missing, Ring
+from headwater_control.ports import Busy, Damaged, Fenced, Missing, Ring
 from headwater_control.service import deployments
 from headwater_control.service.bells import Bell
 from headwater_control.service.enrolment import forget_invites
@@ -90,6 +90,8 @@ class Coordinator:
             except Busy as error:
                 pause_s = self._look_s
                 _LOG.warning("the database is busy, healing again in %g s: %s", pause_s, error)
+            except OSError as error:  # a folder that isn't ours: nothing waits for what is tidied up here
+                _LOG.warning("what crashes left can't be tidied up, trying again in %g s: %s", pause_s, error)
             await self._world.clock.sleep(pause_s)
 
     async def _heal(self) -> None:
@@ -170,8 +172,10 @@ class Coordinator:
                     reason = f"{first!r}; it is tried again (last at {self._world.clock.now():%H:%M:%S} UTC)"
                     await unit.tx.runs.save(replace(known, reason=reason))
                     unit.rung.add(run)
-        except Busy:
-            _LOG.warning("run %s: the database is too busy to note why it is stuck", run)
+        except Damaged:
+            raise
+        except Exception as error:  # probably the trouble itself, which is told already
+            _LOG.warning("run %s: why it is stuck can't be noted: %r", run, error)
 
     async def _lead(self, run: RunId) -> bool:
         """Take the lease and go on while it is ours; say whether the run has ended."""

@@ -203,7 +203,7 @@ async def _merge(world: World, lead: Lead) -> frozenset[Digest]:
                 parameters = await world.blobs.adopt(out_path)
         except Unusable as error:
             problem = f"the deltas can't be merged: {error}"
-        except OffloadFailed:
+        except (OffloadFailed, KeyError):
             if await _merges(world, lead):
                 raise
             return frozenset()  # cancelled meanwhile, and who cancels a run takes its deltas away

@@ -11,6 +11,6 @@ async def forget(world: World, digests: frozenset[Digest]) -> None:
         return
     async with world.holds.deleting(digests) as mine:
         async with world.store.read() as tx:
-            live = await tx.live_blobs()
+            live = await tx.live_blobs(mine)
         for digest in sorted(mine - live):
             await world.blobs.delete(digest)

@@ -11,7 +11,7 @@ from headwater_control.core.fleet import Beat
 from headwater_control.core.models import Bundle, Release
 from headwater_control.core.runs import RoundState, TaskState
 from headwater_control.ports import Busy, Store, Transaction
-from headwater_wire.ids import DeviceId, TaskId
+from headwater_wire.ids import DeviceId, Digest, TaskId
 from headwater_wire.messages import Phase, Progress
 
 from tests.support.rows import (
@@ -212,6 +212,9 @@ async def test_live_blobs_are_those_that_rows_need(store: Store) -> None:
         await tx.models.add_version(DIGITS, blob("d"), parent=FIRST, run=RUN, round_number=3, at=NOW)
     async with store.read() as tx:
         assert await tx.live_blobs() == {blob(letter).digest for letter in "abcdef12"}
+        asked = frozenset(blob(letter).digest for letter in "ace13") | {Digest(f"{n:064x}") for n in range(3000)}
+        assert await tx.live_blobs(asked) == {blob(letter).digest for letter in "ace1"}
+        assert await tx.live_blobs(frozenset()) == frozenset()
     async with store.write() as tx:
         await tx.bundles.add(Bundle(DIGITS, "adam", blob("a"), (blob("b"), blob("3"))))
         assert await tx.live_blobs() == {blob(letter).digest for letter in "abcdef123"}

@@ -1,6 +1,8 @@
 """The coordinator in virtual time: it drives runs by bells and deadlines, alone or beside others."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from headwater_wire.messages import Blob, DeploymentReport, Evaluated, TaskRepor
 from tests.control_plane.service.coordinating import coordinating
 from tests.fakes.clock import FakeClock, settle
 from tests.fakes.memory_blobs import MemoryBlobs
+from tests.fakes.memory_store import MemoryStore, MemoryTransaction
 from tests.fakes.offload import FakeOffload
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.world import METRICS, MODEL, Box, fake_world, import_digits
@@ -185,6 +188,51 @@ class FailingOffload(FakeOffload):
         await super().merge(job)
 
 
+class DeniedOffload(FailingOffload):
+    """An offload that fails while the database begins to refuse too."""
+
+    def __init__(self, store: "DeniedStore") -> None:
+        super().__init__(OffloadFailed("no memory"))
+        self._store = store
+
+    async def merge(self, job: MergeJob) -> None:
+        """Fail once, and have the next transaction refused."""
+        self._store.refuses = bool(self._errors)
+        await super().merge(job)
+
+
+class DeniedStore(MemoryStore):
+    """A database whose administrator has just taken a right away, for one transaction."""
+
+    refuses = False
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[MemoryTransaction]:
+        """Refuse, or write."""
+        if self.refuses:
+            self.refuses = False
+            raise RuntimeError("permission denied for table run")
+        async with super().write() as tx:
+            yield tx
+
+
+async def test_trouble_that_can_t_be_noted_ends_nothing(
+    clock: FakeClock, publisher: FakePublisher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are told in the log, and the round is merged in the end."""
+    store = DeniedStore()
+    world = replace(fake_world(tmp_path, clock=clock, publisher=publisher, store=store), offload=DeniedOffload(store))
+    await import_digits(world, tmp_path)
+    box = await Box(world, "box-0").register()
+    async with coordinating(world):
+        run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+        await settle()
+        await obey(publisher, [box])
+        await clock.advance(10)
+        assert (await show(world, run.id)).rounds[0].round.state is RoundState.COMMITTED
+    assert "permission denied for table run" in caplog.text
+
+
 async def test_a_merge_that_finds_no_memory_is_tried_again(
     world: World, clock: FakeClock, publisher: FakePublisher
 ) -> None:
@@ -337,6 +385,29 @@ async def test_healing_that_finds_the_database_busy_is_tried_again_soon(clock: F
     async with coordinating(fake_world(tmp_path, clock=clock, blobs=blobs)):
         await clock.advance(60)
         assert blobs.sweeps == 2
+
+
+class NotOurs(MemoryBlobs):
+    """Blobs in a folder that somebody has copied there as root."""
+
+    sweeps = 0
+
+    async def sweep(self, live: frozenset[Digest], grace_s: float = GRACE_S) -> int:
+        """Fail."""
+        self.sweeps += 1
+        raise PermissionError(13, "Permission denied", "blobs/objects/ab")
+
+
+async def test_a_folder_that_can_t_be_tidied_up_ends_nothing(
+    clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and tried again in an hour: else the control plane would end at every start."""
+    blobs = NotOurs(tmp_path)
+    async with coordinating(fake_world(tmp_path, clock=clock, blobs=blobs)) as coordinator:
+        await clock.advance(HEAL_EVERY_S)
+        assert coordinator.ready
+    assert blobs.sweeps == 2
+    assert "Permission denied: 'blobs/objects/ab'" in caplog.text
 
 
 async def test_it_settles_rollouts(world: World) -> None:

@@ -1,5 +1,6 @@
 """A run from its start to its end, and each way it can go otherwise."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from headwater_control.ports import Assign, MergeJob, OffloadFailed, Withdraw
 from headwater_control.service import devices, runs
 from headwater_control.service.rounds import Lead, apply
 from headwater_control.service.world import World
-from headwater_wire.ids import VersionId
+from headwater_wire.ids import Digest, VersionId
 from headwater_wire.messages import Failed, ReceiptKind, Rejected, TaskReport
 
 from tests.control_plane.service.driver import step
@@ -327,6 +328,27 @@ async def test_a_run_that_is_cancelled_while_it_merges_is_no_failure(world: Worl
     run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
     await step(world, run.id)
     await box.work()
+    await step(world, run.id)
+    view = await runs.show_run(world, run.id)
+    assert (view.run.state, view.rounds[0].round.state) == (RunState.CANCELLED, RoundState.ABANDONED)
+
+
+async def test_a_run_that_is_cancelled_before_its_merge_begins_is_no_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deltas were looked at, found sound, and are gone when they are to be merged."""
+    look = world.blobs.damaged
+
+    async def cancelled_meanwhile(wanted: Iterable[Digest]) -> tuple[Digest, ...]:
+        found = await look(wanted)
+        await runs.cancel(world, run.id)
+        return found
+
+    (box,) = await fleet(world, 1)
+    run = await runs.start(world, RunSpec(MODEL, "digits", rounds=1))
+    await step(world, run.id)
+    await box.work()
+    monkeypatch.setattr(world.blobs, "damaged", cancelled_meanwhile)
     await step(world, run.id)
     view = await runs.show_run(world, run.id)
     assert (view.run.state, view.rounds[0].round.state) == (RunState.CANCELLED, RoundState.ABANDONED)

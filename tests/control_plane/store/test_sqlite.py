@@ -5,7 +5,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from headwater_control.edges.store import open_store
+from headwater_control.ports import Busy
 from headwater_wire.messages import Inventory
 
 from tests.support.rows import BOX, device
@@ -44,6 +46,20 @@ async def test_two_processes_write_one_file(tmp_path: Path) -> None:
         await asyncio.gather(*(count(turn) for turn in range(60)))
         async with two.read() as view:
             assert await view.devices.get(BOX) == device(revision=60)
+
+
+async def test_a_file_that_can_t_be_opened_now_is_a_passing_trouble(tmp_path: Path) -> None:
+    """As when all descriptors are in use: whoever looks every second looks again, and nobody ends for it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with open_store(f"sqlite:///{folder / 'headwater.db'}") as store:
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(Busy, match="unable to open"):
+            async with store.read(), store.read(), store.read(), store.read():
+                pass
+        (tmp_path / "elsewhere").rename(folder)
+        async with store.read() as view:
+            assert await view.devices.matching() == ()
 
 
 async def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:

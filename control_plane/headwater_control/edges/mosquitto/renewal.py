@@ -11,7 +11,7 @@ from typing import Never
 from cryptography import x509
 from headwater_wire import durable
 
-from headwater_control.edges.mosquitto.reload import NotReloaded, reload
+from headwater_control.edges.mosquitto.reload import NotReloaded, Reload
 from headwater_control.edges.mosquitto.rendering import IDENTITY
 from headwater_control.ports import Clock
 
@@ -28,7 +28,7 @@ class Renewal:
     def __init__(self, folder: Path, issue: Issue, command: Sequence[str], clock: Clock) -> None:
         self._file = folder / IDENTITY
         self._issue = issue
-        self._command = tuple(command)
+        self._reload = Reload(command)
         self._clock = clock
         self._unread = False  # mosquitto could not be told of the last one
 
@@ -53,7 +53,7 @@ class Renewal:
             await asyncio.to_thread(self._write, self._issue(_names(leaf), now))
             self._unread = True
         if self._unread:
-            await reload(self._command)
+            await self._reload.run()
             self._unread = False
             log.info("mosquitto has a new certificate")
         return due

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headwater_wire import durable
 
-from headwater_control.edges.mosquitto.reload import NotReloaded, reload
+from headwater_control.edges.mosquitto.reload import NotReloaded, Reload
 from headwater_control.edges.mosquitto.rendering import CRL
 
 Sign = Callable[[Collection[str], datetime], bytes]  # serials (hex) and the time: a CRL in PEM
@@ -19,7 +19,7 @@ class RevocationList:
     def __init__(self, folder: Path, sign: Sign, command: Sequence[str]) -> None:
         self._file = folder / CRL
         self._sign = sign
-        self._command = tuple(command)
+        self._reload = Reload(command)
         self._at = datetime.min.replace(tzinfo=UTC)
 
     async def replace(self, serials: Collection[str], now: datetime) -> None:
@@ -30,7 +30,7 @@ class RevocationList:
             await asyncio.to_thread(self._write, self._sign(serials, self._at))
         except OSError as error:
             raise NotReloaded(f"can't write {self._file}: {error.strerror}") from error
-        await reload(self._command)
+        await self._reload.run()
 
     def _write(self, data: bytes) -> None:
         durable.write(self._file, data)

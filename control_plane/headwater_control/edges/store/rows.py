@@ -20,7 +20,7 @@ Query = sa.Select[*tuple[Any, ...]]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, resources, rolled back, locks, shut down
 _PASSING_PG = ("08", "40", "53", "55P03", "57")
-_PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
+_PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
 _DAMAGED = ("XX001", "XX002", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 

@@ -27,6 +27,7 @@ from headwater_control.edges.store.tasks import SqlTasks
 from headwater_control.edges.store.tokens import SqlTokens
 from headwater_control.ports import Busy
 
+_DIGESTS_PER_STATEMENT = 1000
 _FINAL_ROUNDS = [state.value for state in RoundState if state.final]
 
 
@@ -46,9 +47,20 @@ class SqlTransaction:
         self.invites = SqlInvites(rows)
         self.members = SqlMembers(rows)
 
-    async def live_blobs(self) -> frozenset[Digest]:
-        """Name every blob that a row still needs: bundles, graphs, versions, releases, deltas of unmerged rounds."""
-        return await self.bundles.blobs() | {Digest(row[0]) for row in await self._rows.all(_LIVE)}
+    async def live_blobs(self, among: frozenset[Digest] | None = None) -> frozenset[Digest]:
+        """Name every blob, or every one of `among`, that a row still needs.
+
+        Those of bundles, graphs, versions and releases, and the deltas of rounds that may still be merged.
+        """
+        live = await self.bundles.blobs()
+        if among is None:
+            return live | {Digest(row[0]) for row in await self._rows.all(_LIVE)}
+        live &= among
+        some = sorted(among)
+        for start in range(0, len(some), _DIGESTS_PER_STATEMENT):
+            these = _LIVE.selected_columns.digest.in_(some[start : start + _DIGESTS_PER_STATEMENT])
+            live |= {Digest(row[0]) for row in await self._rows.all(_LIVE.where(these))}
+        return live
 
 
 class SqlStore:
