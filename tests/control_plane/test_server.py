@@ -99,8 +99,11 @@ def test_a_database_that_stays_busy_is_a_sentence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not taken for a broker's fault."""
-    monkeypatch.setattr(server, "_READY_WITHIN_S", 2.0)
-    monkeypatch.setattr(Coordinator, "ready", False)  # as if it never came to the end of its first look
+
+    def time_is_up(_: Coordinator) -> bool:
+        raise TimeoutError  # it is asked once the broker lets us listen, and never came to the end of its first look
+
+    monkeypatch.setattr(Coordinator, "ready", property(time_is_up))
     line = refusal(capfd, tmp_path)
     assert "the database did not let it look after its runs" in line
     assert "Does `database` name the right one?" in line
